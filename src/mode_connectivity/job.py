@@ -1,0 +1,171 @@
+"""What every job does around its work: a log, a device, an error a user can read, a record."""
+
+import logging
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mode_connectivity.files import digest, write_json
+from mode_connectivity.settings import UserError
+
+logger = logging.getLogger("mode_connectivity")
+
+PACKAGES = ("mode-connectivity", "torch", "numpy", "pandas", "safetensors", "snakemake")
+
+
+@dataclass
+class Job:
+    """A running job.
+
+    Attributes:
+        log: its log file.
+        started: when its process started, in seconds since the epoch.
+        ready: when its own work began.
+    """
+
+    log: Path
+    started: float
+    ready: float = field(default_factory=time.time)
+
+    @staticmethod
+    def identify(*files: Path) -> list[str]:
+        """Return a digest of each input file, for the fingerprint of a checkpoint."""
+        return [digest(path) for path in files]
+
+    def record(self, path: Path, **facts: Any) -> None:
+        """Write the record of the run: what was asked for, with what it ran, what it cost."""
+        now = time.time()
+        write_json(
+            path,
+            {
+                **facts,
+                "versions": {name: _version(name) for name in PACKAGES},
+                "python": platform.python_version(),
+                "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+                "commit": _commit(),
+                "start_seconds": round(self.ready - self.started, 3),
+                "work_seconds": round(now - self.ready, 3),
+                "peak_memory_mb": _peak_memory_mb(),
+            },
+        )
+
+
+@contextmanager
+def running_job(log: Path, *, threads: int | None = None) -> Iterator[Job]:
+    """Run the work of a job inside a log.
+
+    Lines of the library's loggers, warnings and errors go to the log file and to standard error.
+    A mistake of the user ends the job with one line; a mistake of ours with a traceback and one
+    line. Logging is afterwards as it was before.
+
+    Args:
+        log: the log file; its folder is made.
+        threads: CPU threads of PyTorch, or nothing for a job that does not use it.
+
+    Raises:
+        SystemExit: with status 1, in place of any error of the work.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with _logging_to(log):
+        try:
+            if threads is not None:
+                import torch
+
+                torch.set_num_threads(threads)
+            yield Job(log, started=_process_start())
+        except UserError as error:
+            logger.error("error: %s", error)
+            raise SystemExit(1) from None
+        except Exception as error:
+            logger.exception("failed")
+            text = " ".join(str(error).split())
+            logger.error("error: %s: %s%s", type(error).__name__, text, _memory_advice(error))
+            raise SystemExit(1) from None
+
+
+@contextmanager
+def _logging_to(log: Path) -> Iterator[None]:
+    formatter = logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S")
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(log, mode="w", encoding="utf-8"),
+        logging.StreamHandler(sys.stderr),
+    ]
+    loggers = [logger, logging.getLogger("py.warnings")]
+    before = [(each, each.level, each.propagate) for each in loggers]
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        for each in loggers:
+            each.addHandler(handler)
+    for each in loggers:
+        each.setLevel(logging.INFO)
+        each.propagate = False
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for each, level, propagate in before:
+            each.setLevel(level)
+            each.propagate = propagate
+        for handler in handlers:
+            for each in loggers:
+                each.removeHandler(handler)
+            handler.close()
+
+
+def _memory_advice(error: Exception) -> str:
+    # PyTorch has no class of its own for the CPU's memory, nor for that of CUDA's libraries.
+    signs = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in signs):
+        return "; lower the batch_size in evaluation or in the training of the recipe or curve"
+    return ""
+
+
+def _process_start() -> float:
+    """Return when this process started; where Linux does not tell, now."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.time()
+    return time.time() - max(age, 0.0)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return the commit of the project's checkout, for information; it triggers nothing."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def _peak_memory_mb() -> dict[str, float]:
+    scale = 1 / 1024 if platform.system() == "Linux" else 1 / 1024**2
+    peak = {"cpu": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale, 1)}
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        peak["cuda"] = round(torch.cuda.max_memory_allocated() / 1024**2, 1)
+    return peak

@@ -1,0 +1,25 @@
+"""The base of every settings model, and the error that speaks to the user.
+
+Nothing here imports torch: Snakemake reads settings while it parses.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; its text says where, what was found and what to do."""
+
+
+class Settings(BaseModel):
+    """A block of the config: typed, without unknown keys, without silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the allowed name nearest to ``name``, or nothing."""
+    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

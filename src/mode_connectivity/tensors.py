@@ -1,0 +1,84 @@
+"""Tensor files: safetensors with a checksum a tensor, written atomically, checked on reading."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mode_connectivity.files import atomic, canonical_json
+from mode_connectivity.settings import UserError
+
+# No tensor can have this name: safetensors keeps it for the metadata.
+_METADATA = "__metadata__"
+
+
+class DamagedFileError(UserError):
+    """A tensor file that is truncated, altered or not a tensor file at all."""
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and string metadata atomically, with a CRC-32 of each tensor and of the rest.
+
+    Args:
+        path: the file, which plain ``safetensors.torch.load_file`` opens.
+        tensors: by name; those that share memory are written apart.
+        metadata: further strings for the header; the key ``crc32`` is taken.
+    """
+    plain: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        own = _own_memory(tensor.detach().cpu())
+        plain[name] = own.clone() if own.data_ptr() in taken else own
+        taken.add(own.data_ptr())
+    checksums = json.dumps(_checksums(plain, metadata))
+    with atomic(path) as temporary:
+        save_file(plain, temporary, metadata={**metadata, "crc32": checksums})
+
+
+def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and metadata, and check them against the file's checksums where it has them.
+
+    Raises:
+        UserError: the file is missing.
+        DamagedFileError: it is truncated, altered or not a safetensors file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        expected = json.loads(metadata.pop("crc32", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedFileError(f"{path}: not a whole safetensors file ({error})") from error
+    if expected:
+        found = _checksums(tensors, metadata if _METADATA in expected else None)
+        names = expected.keys() | found.keys()
+        damaged = sorted(name for name in names if expected.get(name) != found.get(name))
+        if damaged:
+            raise DamagedFileError(f"{path}: altered since it was written: {', '.join(damaged)}")
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
+
+
+def _own_memory(tensor: Tensor) -> Tensor:
+    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return (
+        tensor
+        if whole and tensor.is_contiguous()
+        else tensor.clone(memory_format=torch.contiguous_format)
+    )
+
+
+def _checksums(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> dict[str, int]:
+    checksums = {
+        name: zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        for name, tensor in tensors.items()
+    }
+    if metadata is not None:
+        checksums[_METADATA] = zlib.crc32(canonical_json(dict(metadata)).encode())
+    return checksums
