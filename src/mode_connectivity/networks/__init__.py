@@ -1,0 +1,1 @@
+"""The papers' networks, one file a family, as plain torch modules that know nothing of curves."""
