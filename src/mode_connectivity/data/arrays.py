@@ -1,0 +1,210 @@
+"""Data sets on the device, and normalised batches of them.
+
+Images stay uint8 on the device; a batch is gathered, augmented and normalised there, so there are
+no loader processes. The training loop asks of examples only ``len(examples)`` and
+``examples.batches(...)``: examples of another kind need the same methods.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mode_connectivity.data import prepared_file
+from mode_connectivity.data.augmentation import augment, draw
+from mode_connectivity.data.settings import AugmentationSettings
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs float32 [B, C, H, W] and targets int64 [B]."""
+
+_BYTES_MADE_AT_ONCE = 2**25
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled images on one device.
+
+    Attributes:
+        images: uint8 [N, H, W, C].
+        targets: int64 [N].
+        mean: Mean of each channel, of pixels scaled to [0, 1].
+        std: Standard deviation of each channel, likewise.
+    """
+
+    images: Tensor
+    targets: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        augmentation: AugmentationSettings | None = None,
+        generator: torch.Generator | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Iterator[Batch]:
+        """Go once through the examples; the last batch may be smaller.
+
+        The order and the augmentation of the whole pass are drawn when this is called, not while
+        the batches are taken, so the generator's state afterwards depends on nothing else.
+
+        Args:
+            batch_size: Number of examples in a batch.
+            shuffle: Take the examples in random order, otherwise as they are stored.
+            augmentation: Random changes of the images; None for none.
+            generator: Source of all randomness, on the device of the images.
+            memory_format: Layout of the inputs. ``torch.channels_last`` is the cheaper one, as
+                images are stored that way.
+
+        Returns:
+            Pairs of inputs float32 [B, C, H, W], ``(pixels / 255 - mean) / std``, and targets
+            int64 [B].
+
+        Raises:
+            ValueError: randomness is asked for without a generator.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        order = None
+        drawn: dict[str, Tensor] = {}
+        if shuffle or (augmentation and augmentation.transforms):
+            if generator is None:
+                raise ValueError("shuffling and augmentation need a generator")
+            if shuffle:
+                order = torch.randperm(len(self), generator=generator, device=self.images.device)
+            if augmentation:
+                drawn = draw(augmentation, len(self), generator)
+        padding = augmentation.crop_padding if augmentation else 0
+        return self._generate(batch_size, order, drawn, padding, memory_format)
+
+    def prepared_batches(
+        self,
+        batch_size: int,
+        *,
+        memory_budget: int = 2**30,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Iterable[Batch]:
+        """Return batches, in order and not augmented, to be gone through many times.
+
+        Normalising a batch takes as long as the forward pass of a small network, so a grid of
+        points is evaluated on batches that are normalised once and kept.
+
+        Args:
+            batch_size: Number of examples in a batch.
+            memory_budget: Bytes the inputs may take; beyond it each pass makes them anew.
+            memory_format: Layout of the inputs.
+        """
+        if 4 * self.images.numel() <= memory_budget:
+            return list(self.batches(batch_size, memory_format=memory_format))
+        return _Passes(self, batch_size, memory_format)
+
+    def _generate(
+        self,
+        batch_size: int,
+        order: Tensor | None,
+        drawn: dict[str, Tensor],
+        crop_padding: int,
+        memory_format: torch.memory_format,
+    ) -> Iterator[Batch]:
+        width, channels = self.images.shape[2:]
+        std = self.images.new_tensor(self.std, dtype=torch.float32)
+        mean = self.images.new_tensor(self.mean, dtype=torch.float32)
+        # Constants as wide as a row of pixels: broadcasting over a last dimension of three
+        # channels is many times slower on a CPU.
+        scale = (1 / (255 * std)).repeat(width)
+        shift = (-mean / std).repeat(width)
+        at_once = _examples_made_at_once(
+            batch_size, math.prod(self.images.shape[1:]), self.images.device
+        )
+        for start in range(0, len(self), at_once):
+            part = slice(start, start + at_once)
+            if order is None:
+                images, targets = self.images[part], self.targets[part]
+            else:
+                images = self.images.index_select(0, order[part])
+                targets = self.targets.index_select(0, order[part])
+            images = augment(
+                images, {name: values[part] for name, values in drawn.items()}, crop_padding
+            )
+            rows = images.reshape(*images.shape[:2], width * channels)
+            normalised = torch.addcmul(shift, rows.float(), scale).view(images.shape)
+            inputs = normalised.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+            for first in range(0, len(targets), batch_size):
+                batch = slice(first, first + batch_size)
+                yield inputs[batch], targets[batch]
+
+
+def _examples_made_at_once(batch_size: int, example_bytes: int, device: torch.device) -> int:
+    # On an accelerator, launching a batch's few small kernels takes longer than running them, so
+    # several batches are made at once; on a CPU one batch at a time stays in the cache.
+    if device.type == "cpu":
+        return batch_size
+    return batch_size * max(1, _BYTES_MADE_AT_ONCE // (batch_size * example_bytes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Passes:
+    examples: Examples
+    batch_size: int
+    memory_format: torch.memory_format
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.examples.batches(self.batch_size, memory_format=self.memory_format)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training set and a test set.
+
+    Attributes:
+        train: The training examples.
+        test: The test examples, or the validation examples where the settings ask for them.
+        classes: Names of the classes; target k is the k-th.
+        input_shape: Channels, height and width of one input.
+        mean: Mean of each channel, of pixels scaled to [0, 1].
+        std: Standard deviation of each channel, likewise.
+    """
+
+    train: Examples
+    test: Examples
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def load_dataset(path: Path, device: torch.device) -> Dataset:
+    """Read a prepared data set onto the device; on the CPU it is mapped, not copied.
+
+    Raises:
+        UserError: the file is missing, cut short, damaged, or not a prepared data set.
+    """
+    tensors, metadata = prepared_file.read(path)
+    mean, std = (tuple(json.loads(metadata[name])) for name in ("mean", "std"))
+    train, test = (
+        Examples(
+            images=tensors[f"{split}_images"].to(device),
+            targets=tensors[f"{split}_labels"].to(device),
+            mean=mean,
+            std=std,
+        )
+        for split in ("train", "test")
+    )
+    _, height, width, channels = train.images.shape
+    return Dataset(
+        train=train,
+        test=test,
+        classes=tuple(json.loads(metadata["classes"])),
+        input_shape=(channels, height, width),
+        mean=mean,
+        std=std,
+    )
