@@ -1,0 +1,1 @@
+"""Ensembling: ways to collect members and to combine their predictions."""

@@ -1,0 +1,1 @@
+"""Evaluation: one evaluator for every family of weights."""

@@ -1,0 +1,148 @@
+"""Curves and single networks, measured: the grids that tables and figures are made of."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mode_connectivity.evaluation.evaluator import Evaluation, evaluate
+from mode_connectivity.evaluation.settings import EvaluationSettings
+from mode_connectivity.files import write_frame
+from mode_connectivity.tensors import save_tensors
+from mode_connectivity.training.networks import Progress, Workspace
+from mode_connectivity.training.settings import TrainingSettings
+from mode_connectivity.weight_space.curves import Curve, unit_grid
+from mode_connectivity.weight_space.family import Family, Point, arc_lengths, lengths
+
+
+def evaluate_family(
+    family: Family,
+    parameters: Tensor,
+    workspace: Workspace,
+    training: TrainingSettings,
+    settings: EvaluationSettings,
+    *,
+    predictions: bool,
+    progress: Progress,
+) -> Evaluation:
+    """Measure points of a family, resuming where an earlier job was stopped.
+
+    Args:
+        family: the family.
+        parameters: a row a point, float64 [T, D].
+        workspace: the network and the data set.
+        training: whose weight decay and augmentation hold for the measurements.
+        settings: how to measure.
+        predictions: keep the test predictions.
+        progress: where the measured points are kept until the caller has written its outputs.
+    """
+    return evaluate(
+        workspace.network,
+        workspace.flat,
+        family,
+        parameters,
+        workspace.dataset,
+        settings,
+        weight_decay=training.optimiser.weight_decay,
+        augmentation=training.augmentation,
+        seed=0,
+        predictions=predictions,
+        checkpoint=progress.checkpoint,
+    )
+
+
+def evaluate_curve(
+    curve: Curve,
+    points: int,
+    workspace: Workspace,
+    training: TrainingSettings,
+    settings: EvaluationSettings,
+    *,
+    predictions: bool,
+    grid: Path,
+    fingerprint: object,
+) -> None:
+    """Measure equally spaced points of a curve and write the grid.
+
+    To the measurements of the evaluator it adds the length of the curve up to each point and the
+    point's straight distance from the start; at the last point their ratio is the length ratio of
+    Garipov et al. 2018, A.3. Beside ``grid`` go ``correct.safetensors`` and, where asked for,
+    ``predictions.safetensors``.
+
+    Args:
+        curve: the curve.
+        points: number of t in [0, 1], the ends included.
+        workspace: the network and the data set.
+        training: whose weight decay and augmentation hold for the measurements.
+        settings: how to measure.
+        predictions: keep the test predictions of every point.
+        grid: takes one row a point.
+        fingerprint: identifies the job.
+    """
+    progress = Progress(grid.parent, fingerprint)
+    evaluation = evaluate_family(
+        curve,
+        unit_grid(points),
+        workspace,
+        training,
+        settings,
+        predictions=predictions,
+        progress=progress,
+    )
+    write_predictions(evaluation, workspace.dataset.test.targets, grid.parent, predictions)
+    frame = evaluation.grid
+    gram, coefficients = evaluation.gram, evaluation.coefficients
+    frame.insert(1, "length", arc_lengths(gram, coefficients).numpy())
+    frame.insert(2, "distance", lengths(gram, coefficients - coefficients[0]).numpy())
+    write_frame(grid, frame)
+    progress.finish()
+
+
+def evaluate_network(
+    workspace: Workspace,
+    training: TrainingSettings,
+    settings: EvaluationSettings,
+    *,
+    metrics: Path,
+    fingerprint: object,
+) -> None:
+    """Measure a single network with the batch-norm statistics of its training.
+
+    Args:
+        workspace: the network, with its weights, and the data set.
+        training: whose weight decay and augmentation hold for the measurements.
+        settings: how to measure.
+        metrics: takes one row; the test predictions go beside it.
+        fingerprint: identifies the job.
+    """
+    progress = Progress(metrics.parent, fingerprint)
+    evaluation = evaluate_family(
+        Point(workspace.flat.vector),
+        torch.empty(1, 0, dtype=torch.float64),
+        workspace,
+        training,
+        settings,
+        predictions=True,
+        progress=progress,
+    )
+    write_predictions(evaluation, workspace.dataset.test.targets, metrics.parent, True)
+    write_frame(metrics, evaluation.grid.drop(columns="coefficient_0"))
+    progress.finish()
+
+
+def write_predictions(
+    evaluation: Evaluation, labels: Tensor, folder: Path, predictions: bool
+) -> None:
+    """Write what every point says of every test example."""
+    labels = labels.cpu()
+    save_tensors(
+        folder / "correct.safetensors",
+        {"correct": evaluation.correct, "examples": torch.tensor([len(labels)])},
+        {"format": "mode_connectivity.correct.1"},
+    )
+    if predictions and evaluation.log_probabilities is not None:
+        save_tensors(
+            folder / "predictions.safetensors",
+            {"log_probabilities": evaluation.log_probabilities, "labels": labels},
+            {"format": "mode_connectivity.predictions.1"},
+        )

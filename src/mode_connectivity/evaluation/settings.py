@@ -1,0 +1,36 @@
+"""How points of weight space are evaluated, as data."""
+
+from pydantic import Field, PositiveInt
+
+from mode_connectivity.settings import Settings
+
+
+class EvaluationSettings(Settings):
+    """What is measured at every point, and on which images."""
+
+    batch_size: PositiveInt = 500
+    augment_statistics: bool = Field(
+        True,
+        description="re-estimate batch-norm statistics on augmented training images, on which the "
+        "network was trained; only for networks with batch norm",
+    )
+    augment_metrics: bool = Field(
+        False,
+        description="measure train loss and error on one augmented draw of the training images, "
+        "as the reference code of Garipov et al. does",
+    )
+
+
+class PlaneSettings(Settings):
+    """A plane through three points of weight space, and the lattice at which it is evaluated."""
+
+    start: str = Field(description="origin: a network, as recipe/seed or recipe/seed@epoch")
+    end: str = Field(description="the second network, along the first axis")
+    third: str = Field(description="a third network, or the name of a curve for its first bend")
+    points: int = Field(21, ge=2, description="lattice points a side")
+    margin: float = Field(
+        0.2,
+        ge=0.0,
+        allow_inf_nan=False,
+        description="around the triangle, as a share of its sides",
+    )

@@ -1,0 +1,122 @@
+"""Recipes, and the curves between the networks that they train, as data."""
+
+import re
+from typing import Any, Literal, Self
+
+from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from mode_connectivity.networks import registry
+from mode_connectivity.settings import Settings
+from mode_connectivity.training.settings import TrainingSettings
+
+# A number has one form only, so that equal texts mean equal networks.
+REFERENCE = re.compile(
+    r"(?P<recipe>[a-z][a-z0-9_]*)/(?P<seed>0|[1-9][0-9]*)(?:@(?P<epoch>[1-9][0-9]*))?"
+)
+
+
+class NetworkSettings(Settings):
+    """A network by name, and its options: every further key is one."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(description="a registered name, module:function or path/to/file.py:function")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that were given."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        problems = registry.check_options(self.name, self.options)
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class InitialisationSettings(Settings):
+    """How the weights are drawn before the first step."""
+
+    scheme: Literal["torch", "fan_out", "fan_in"] = Field(
+        "fan_out",
+        description="fan_out: the reference code of Garipov et al.; fan_in: Gotmare et al.",
+    )
+    scale: PositiveFloat = Field(1.0, description="factor of the drawn standard deviations")
+
+
+class RecipeSettings(Settings):
+    """How one network is trained."""
+
+    dataset: str
+    network: NetworkSettings
+    title: str = Field("", description="the network's name in tables; empty: its registered one")
+    initialisation: InitialisationSettings = InitialisationSettings()
+    training: TrainingSettings
+
+
+class NetworkReference(Settings):
+    """A trained network: a recipe, a seed and, for a snapshot, an epoch."""
+
+    recipe: str
+    seed: int
+    epoch: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "NetworkReference":
+        """Read ``recipe/seed`` or ``recipe/seed@epoch``.
+
+        Raises:
+            ValueError: the text has another form.
+        """
+        match = REFERENCE.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"{text!r} is no network; write recipe/seed or, for a snapshot, recipe/seed@epoch"
+            )
+        epoch = match["epoch"]
+        return cls(
+            recipe=match["recipe"],
+            seed=int(match["seed"]),
+            epoch=int(epoch) if epoch is not None else None,
+        )
+
+    def __str__(self) -> str:
+        snapshot = "" if self.epoch is None else f"@{self.epoch}"
+        return f"{self.recipe}/{self.seed}{snapshot}"
+
+
+CurveKind = Literal["segment", "random_segment", "polychain", "bezier", "trivial_path"]
+TRAINED_KINDS = ("polychain", "bezier")
+
+
+class CurveSettings(Settings):
+    """A curve between two networks, and the grid at which it is evaluated."""
+
+    kind: CurveKind
+    start: str = Field(description="the network at t = 0, as recipe/seed or recipe/seed@epoch")
+    end: str = Field(
+        description="the network at t = 1; for a random segment, the one whose distance it has"
+    )
+    bends: PositiveInt = 1
+    training: TrainingSettings | None = None
+    seed: int = Field(1, ge=0, description="of the training, or of the random direction")
+    points: int = Field(121, ge=2, description="equally spaced t at which the curve is evaluated")
+    predictions: bool = Field(False, description="keep the test predictions of every point")
+
+    @property
+    def trained(self) -> bool:
+        """Whether the curve has bends to train."""
+        return self.kind in TRAINED_KINDS
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.trained and self.training is None:
+            raise ValueError(
+                f"a {self.kind} is trained: give its training, such as {{epochs: 50}}; what is "
+                "left out is that of the recipe at its start"
+            )
+        for key in ("training", "bends"):
+            if not self.trained and key in self.model_fields_set and getattr(self, key):
+                raise ValueError(f"a {self.kind} has nothing to train: take {key} out")
+        return self

@@ -1,0 +1,76 @@
+"""The affine plane through three points of weight space."""
+
+import torch
+from torch import Tensor
+
+from mode_connectivity.settings import UserError
+from mode_connectivity.weight_space.family import Family
+
+
+class Plane(Family):
+    """The plane through three points, with the orthonormal basis of Garipov et al. 2018.
+
+    The origin is the first vertex; u points to the second, v is the part of the direction to the
+    third that is orthogonal to u (footnote 1 of the paper). Coordinates (x, y) are lengths in
+    weight space along u and v.
+
+    Attributes:
+        width: distance of the second vertex from the first (dx).
+        height: distance of the third vertex from the line through the first two (dy).
+        shift: x of the third vertex.
+
+    Raises:
+        UserError: the three points lie on a line.
+    """
+
+    parameter_names = ("x", "y")
+
+    def __init__(self, vertices: Tensor) -> None:
+        super().__init__(vertices)
+        self.gram_matrix = self.gram()
+        edges = torch.tensor([[-1.0, 1.0, 0.0], [-1.0, 0.0, 1.0]], dtype=torch.float64)
+        products = edges @ self.gram_matrix @ edges.T
+        self.width = products[0, 0].clamp_min(0.0).sqrt().item()
+        along = products[0, 1].item()
+        self.shift = along / self.width if self.width else 0.0
+        self.height = max(0.0, products[1, 1].item() - self.shift**2) ** 0.5
+        if not self.width or self.height < 1e-6 * self.width:
+            raise UserError(
+                "the three points of the plane lie on a line "
+                f"(width {self.width:.6g}, height {self.height:.6g}): name three different points"
+            )
+
+    def coefficients(self, parameters: Tensor) -> Tensor:
+        """Return the affine coefficients of the points (x, y), float64 [T, 3]."""
+        third = parameters[:, 1] / self.height
+        second = (parameters[:, 0] - third * self.shift) / self.width
+        return torch.stack([1.0 - second - third, second, third], dim=1)
+
+    def coordinates(self, products: Tensor) -> Tensor:
+        """Project points orthogonally onto the plane.
+
+        Args:
+            products: scalar products of each point with the three vertices, float64 [T, 3].
+
+        Returns:
+            (x, y), float64 [T, 2].
+        """
+        relative = products - self.gram_matrix[0]
+        x = (relative[:, 1] - relative[:, 0]) / self.width
+        y = (relative[:, 2] - relative[:, 0] - self.shift * x) / self.height
+        return torch.stack([x, y], dim=1)
+
+    def lattice(self, points: int, margin: float) -> Tensor:
+        """Return a lattice over the triangle with a margin on each side, x varying fastest.
+
+        Args:
+            points: points a side.
+            margin: the margin in units of the plane's width and height, 0.2 in the reference
+                code of Garipov et al. 2018.
+
+        Returns:
+            (x, y), float64 [points^2, 2].
+        """
+        share = torch.linspace(-margin, 1.0 + margin, points, dtype=torch.float64)
+        y, x = torch.meshgrid(share * self.height, share * self.width, indexing="ij")
+        return torch.stack([x.reshape(-1), y.reshape(-1)], dim=1)
