@@ -1,0 +1,1 @@
+"""Published numbers, summaries of what was evaluated, tables and figures; free of torch."""

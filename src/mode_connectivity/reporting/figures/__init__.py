@@ -1,0 +1,1 @@
+"""The papers' figures: from grids to a picture and the numbers behind it."""

@@ -1,0 +1,294 @@
+"""A table as files: CSV for programs, Markdown for the screen, LaTeX for a paper.
+
+What stands beside a value is found by the names of the frame's columns: ``{name}_low`` and
+``{name}_high`` are its interval, ``{name}_published`` and ``{name}_reference_code`` the published
+values.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mode_connectivity.files import write_text
+
+MISSING = "–"
+
+# Suffix of the columns, name in LaTeX, and how Markdown encloses the value.
+PUBLISHED = (
+    ("published", "published", "({})"),
+    ("reference_code", "reference code", "{{{}}}"),
+)
+
+_TEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    # A bracket that opens a row would be read as an argument of the line break before it.
+    "[": "{[}",
+    MISSING: "--",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a rendered table.
+
+    Attributes:
+        name: column of the frame.
+        label: header.
+        group: header that spans neighbouring columns of the same group.
+        decimals: of our value; None for text and whole numbers.
+    """
+
+    name: str
+    label: str
+    group: str = ""
+    decimals: int | None = None
+
+    @property
+    def title(self) -> str:
+        """Header on one line."""
+        return f"{self.group}, {self.label}" if self.group else self.label
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is shown; columns of the frame that it does not name are in the CSV only.
+
+    Attributes:
+        title: heading.
+        labels: text columns that name a row. In LaTeX the first heads a section and the second
+            is shown when it changes, as in Garipov et al. 2018, Table 2.
+        columns: the other columns.
+        legend: what the reader must know, below the table.
+        published_setting: columns that name the setting of the published values of a row; shown
+            where it is not that of ``labels``.
+        notes: columns of remarks on the published values, shown as footnotes.
+    """
+
+    title: str
+    labels: tuple[Column, ...]
+    columns: tuple[Column, ...]
+    legend: str = ""
+    published_setting: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise ValueError(f"{self.title}: {len(self.labels)} label columns; at least two")
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """Labels, then the other columns."""
+        return (*self.labels, *self.columns)
+
+
+def write_table(frame: pd.DataFrame, layout: Layout, stem: Path) -> None:
+    """Write ``{stem}.csv``, ``{stem}.md`` and ``{stem}.tex``, each atomically.
+
+    Args:
+        frame: the table; all its columns go to the CSV, in full precision.
+        layout: what Markdown and LaTeX show of it.
+        stem: path without suffix; its folder is made if needed.
+    """
+    for suffix, text in (
+        (".csv", to_csv(frame)),
+        (".md", to_markdown(frame, layout)),
+        (".tex", to_latex(frame, layout)),
+    ):
+        write_text(stem.with_name(stem.name + suffix), text)
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """Render as CSV: the shortest digits that read back as the same number; empty if missing."""
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def to_markdown(frame: pd.DataFrame, layout: Layout) -> str:
+    """Render as Markdown: in each cell our value, its interval, and the published values."""
+    settings = _published_settings(frame, layout)
+    shows_settings = any(settings)
+    notes = _Notes(frame, layout)
+    header = [column.title for column in layout.all_columns]
+    lines = []
+    for index, (_, row) in enumerate(frame.iterrows()):
+        cells = [_text(row[column.name], column) for column in layout.labels]
+        cells[-1] += "".join(f" [^{mark}]" for mark in notes.marks[index])
+        cells += [_beside(row, column) for column in layout.columns]
+        if shows_settings:
+            cells.append(settings[index])
+        lines.append([cell.replace("|", "\\|") for cell in cells])
+    if shows_settings:
+        header.append("Published for")
+    numeric = [False] * len(layout.labels) + [c.decimals is not None for c in layout.columns]
+    numeric += [False] * shows_settings
+
+    widths = [max(3, *map(len, column)) for column in zip(header, *lines, strict=True)]
+    rule = [
+        "-" * (width - 1) + ":" if right else "-" * width
+        for width, right in zip(widths, numeric, strict=True)
+    ]
+    text = [f"# {layout.title}", ""]
+    for cells in (header, rule, *lines):
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, numeric, strict=True)
+        )
+        text.append(f"| {' | '.join(padded)} |")
+    text += ["", " ".join(filter(None, [_markdown_reading(frame, layout), layout.legend]))]
+    if notes.texts:
+        text += ["", *(f"[^{mark}]: {note}" for mark, note in enumerate(notes.texts, start=1))]
+    return "\n".join(text) + "\n"
+
+
+def to_latex(frame: pd.DataFrame, layout: Layout) -> str:
+    r"""Render as LaTeX, for ``\input`` into a document or a table float; needs booktabs only.
+
+    The first label heads a section, the second is shown when it changes; published values stand in
+    rows of their own below ours.
+    """
+    shown = layout.all_columns[1:]
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        rf"\begin{{tabular}}{{{''.join('l' if _is_text(layout, c) else 'r' for c in shown)}}}",
+        r"\toprule",
+        *_latex_header(shown),
+    ]
+    settings = _published_settings(frame, layout)
+    notes = _Notes(frame, layout)
+    previous: list[str] = []
+    for index, (_, row) in enumerate(frame.iterrows()):
+        labels = [_text(row[column.name], column) for column in layout.labels]
+        names = [_escape(label) for label in labels[1:]]
+        if labels[:1] != previous[:1]:
+            heading = rf"\multicolumn{{{len(shown)}}}{{c}}{{{_escape(labels[0])}}} \\"
+            lines += [r"\midrule", heading, r"\midrule"]
+        elif len(labels) > 2 and labels[:2] != previous[:2]:
+            lines.append(r"\addlinespace")
+        elif len(labels) > 2:
+            names[0] = ""
+        previous = labels
+        names[-1] += "".join(rf"\textsuperscript{{{mark}}}" for mark in notes.marks[index])
+        cells = [_latex_own(row, column) for column in layout.columns]
+        lines.append(" & ".join([*names, *cells]) + r" \\")
+        for suffix, label, _ in PUBLISHED:
+            values = [_latex_number(_published(row, column, suffix)) for column in layout.columns]
+            if any(values):
+                place = f"{label}: {settings[index]}" if settings[index] else label
+                names = [""] * (len(layout.labels) - 2) + [rf"\quad\textit{{{_escape(place)}}}"]
+                lines.append(" & ".join([*names, *values]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    remarks = [_escape(layout.legend)] if layout.legend else []
+    remarks += [
+        rf"\textsuperscript{{{mark}}} {_escape(note)}."
+        for mark, note in enumerate(notes.texts, start=1)
+    ]
+    lines += [rf"\par{{\footnotesize {remark}\par}}" for remark in remarks]
+    return "\n".join(lines) + "\n"
+
+
+class _Notes:
+    """Numbered footnotes; the same remark has the same number."""
+
+    def __init__(self, frame: pd.DataFrame, layout: Layout) -> None:
+        of_rows = [
+            [row[name] for name in layout.notes if pd.notna(row[name]) and row[name]]
+            for _, row in frame.iterrows()
+        ]
+        self.texts = list(dict.fromkeys(note for notes in of_rows for note in notes))
+        self.marks = [[self.texts.index(note) + 1 for note in notes] for notes in of_rows]
+
+
+def _published_settings(frame: pd.DataFrame, layout: Layout) -> list[str]:
+    """Name the setting of each row's published values, where it is not the row's own."""
+    names: list[str] = []
+    for _, row in frame.iterrows():
+        own = [str(row[column.name]) for column in layout.labels]
+        setting = [str(row[column]) for column in layout.published_setting if pd.notna(row[column])]
+        names.append("" if setting == own[: len(setting)] else ", ".join(setting))
+    return names
+
+
+def _beside_columns(frame: pd.DataFrame, layout: Layout, suffix: str) -> bool:
+    names = [f"{column.name}_{suffix}" for column in layout.columns]
+    return any(frame[name].notna().any() for name in names if name in frame)
+
+
+def _markdown_reading(frame: pd.DataFrame, layout: Layout) -> str:
+    parts = ["our value"]
+    if _beside_columns(frame, layout, "low"):
+        parts.append("[its interval]")
+    for suffix, label, enclosed in PUBLISHED:
+        if _beside_columns(frame, layout, suffix):
+            parts.append(enclosed.format(label))
+    return f"Each cell: {', '.join(parts)}." if len(parts) > 1 else ""
+
+
+def _latex_header(columns: Sequence[Column]) -> Iterator[str]:
+    if any(column.group for column in columns):
+        cells, rules, start = [], [], 1
+        for group, members in groupby(columns, key=lambda column: column.group):
+            width = len(list(members))
+            if group:
+                cells.append(rf"\multicolumn{{{width}}}{{c}}{{{_escape(group)}}}")
+                rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+            else:
+                cells += [""] * width
+            start += width
+        yield " & ".join(cells) + r" \\"
+        yield " ".join(rules)
+    yield " & ".join(_escape(column.label) for column in columns) + r" \\"
+
+
+def _is_text(layout: Layout, column: Column) -> bool:
+    return column in layout.labels or column.decimals is None
+
+
+def _text(value: Any, column: Column) -> str:
+    if pd.isna(value):
+        return MISSING
+    if column.decimals is None:
+        return str(value)
+    return f"{value:.{column.decimals}f}".replace("inf", "∞")
+
+
+def _interval(row: pd.Series, column: Column) -> str:
+    low, high = row.get(f"{column.name}_low"), row.get(f"{column.name}_high")
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    return f"[{_text(low, column)}, {_text(high, column)}]"
+
+
+def _published(row: pd.Series, column: Column, suffix: str) -> str:
+    """Return the published value with the digits it was printed with, less trailing zeros."""
+    value = row.get(f"{column.name}_{suffix}")
+    return "" if pd.isna(value) else f"{value:g}"
+
+
+def _beside(row: pd.Series, column: Column) -> str:
+    parts = [_text(row[column.name], column), _interval(row, column)]
+    for suffix, _, enclosed in PUBLISHED:
+        value = _published(row, column, suffix)
+        parts.append(enclosed.format(value) if value else "")
+    return " ".join(part for part in parts if part)
+
+
+def _latex_own(row: pd.Series, column: Column) -> str:
+    if column.decimals is None:
+        return _escape(_text(row[column.name], column))
+    value = _latex_number(_text(row[column.name], column))
+    interval = _latex_number(_interval(row, column))
+    return rf"{value} {{\scriptsize {interval}}}" if interval else value
+
+
+def _latex_number(text: str) -> str:
+    return text.replace("-", "$-$").replace("∞", r"$\infty$").replace(MISSING, "--")
+
+
+def _escape(text: str) -> str:
+    return "".join(_TEX_SPECIAL.get(character, character) for character in text)

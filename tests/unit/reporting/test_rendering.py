@@ -1,0 +1,214 @@
+import csv
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mode_connectivity.reporting.rendering import (
+    Column,
+    Layout,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_table,
+)
+
+LAYOUT = Layout(
+    title="Errors",
+    labels=(Column("dataset", "Data set"), Column("network", "Network"), Column("curve", "Curve")),
+    columns=(
+        Column("ratio", "Ratio", decimals=2),
+        Column("loss_min", "Min", "Loss", 3),
+        Column("loss_max", "Max", "Loss", 3),
+        Column("runs", "Runs"),
+    ),
+    legend="Said of the table.",
+    published_setting=("published_dataset", "published_network"),
+    notes=("note",),
+)
+
+
+def table():
+    return pd.DataFrame(
+        {
+            "dataset": ["CIFAR-10", "CIFAR-10", "CIFAR-10", "R&D_50%"],
+            "network": ["VGG-16", "VGG-16", "LeNet", "A|B"],
+            "curve": ["Single", "Bezier", "Single", "Single"],
+            "ratio": [np.nan, 1.23456, np.nan, np.nan],
+            "loss_min": [0.1, 1 / 3, 2.0, -0.5],
+            "loss_min_low": [np.nan, 0.25, np.nan, np.nan],
+            "loss_min_high": [np.nan, 0.5, np.nan, np.nan],
+            "loss_max": [0.2, np.inf, 3.0, 0.5],
+            "loss_min_published": [0.0498, 0.07, np.nan, 90.0],
+            "ratio_published": [np.nan, 1.3, np.nan, np.nan],
+            "loss_max_reference_code": [np.nan, 0.89, np.nan, np.nan],
+            "runs": [1, 2, 1, 1],
+            "published_dataset": ["CIFAR-10", "CIFAR-10", None, "CIFAR-100"],
+            "published_network": ["VGG-16", "VGG-16", None, "VGG-16"],
+            "note": ["", "50% off", None, "50% off"],
+        }
+    )
+
+
+def markdown_cells(text):
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def latex_rows(text):
+    """The cells of each row of the tabular, a spanning cell as often as it spans."""
+    body = text[text.index(r"\toprule") : text.index(r"\end{tabular}")]
+    rows = []
+    for line in body.splitlines():
+        if not line.endswith(r" \\"):
+            continue
+        cells = []
+        for cell in re.split(r"(?<!\\)&", line.removesuffix(r" \\")):
+            span = re.match(r"\s*\\multicolumn\{(\d+)\}", cell)
+            cells += [cell.strip()] * (int(span[1]) if span else 1)
+        rows.append(cells)
+    return rows
+
+
+def test_csv_reads_back_as_the_same_numbers():
+    frame = table()
+    frame["loss_min"] = [0.1 + 0.2, 1 / 3, 1e-17, -0.0]
+    frame["members"] = pd.array([1, None, 3, 4], dtype="Int64")
+    text = to_csv(frame)
+    back = list(csv.DictReader(io.StringIO(text)))
+    for column in ("loss_min", "loss_max", "ratio", "members"):
+        numbers = [float(row[column] or "nan") for row in back]
+        np.testing.assert_array_equal(numbers, frame[column].astype(float))
+    assert text.splitlines()[0] == ",".join(frame)
+    assert text.splitlines()[2].endswith(",")
+    assert "\r" not in text
+
+
+def test_markdown_cells():
+    header, rule, *rows = markdown_cells(to_markdown(table(), LAYOUT))
+    assert header == [
+        "Data set",
+        "Network",
+        "Curve",
+        "Ratio",
+        "Loss, Min",
+        "Loss, Max",
+        "Runs",
+        "Published for",
+    ]
+    assert [cell.endswith(":") for cell in rule] == [False] * 3 + [True] * 3 + [False] * 2
+    assert rows[0] == ["CIFAR-10", "VGG-16", "Single", "–", "0.100 (0.0498)", "0.200", "1", ""]
+    assert rows[1] == [
+        "CIFAR-10",
+        "VGG-16",
+        "Bezier [^1]",
+        "1.23 (1.3)",
+        "0.333 [0.250, 0.500] (0.07)",
+        "∞ {0.89}",
+        "2",
+        "",
+    ]
+    assert rows[2] == ["CIFAR-10", "LeNet", "Single", "–", "2.000", "3.000", "1", ""]
+    assert rows[3][1] == r"A\|B"
+    assert rows[3][4] == "-0.500 (90)"
+    assert rows[3][-1] == "CIFAR-100, VGG-16"
+
+
+def test_markdown_says_how_to_read_it():
+    text = to_markdown(table(), LAYOUT)
+    assert text.startswith("# Errors\n")
+    assert (
+        "Each cell: our value, [its interval], (published), {reference code}. Said of the table."
+        in text
+    )
+    assert text.endswith("\n\n[^1]: 50% off\n")
+
+
+def test_markdown_explains_only_what_it_shows():
+    plain = table()[["dataset", "network", "curve", "ratio", "loss_min", "loss_max", "runs"]]
+    text = to_markdown(plain, Layout("Errors", LAYOUT.labels, LAYOUT.columns))
+    assert "Each cell" not in text
+    assert "[^" not in text
+    assert len(markdown_cells(text)[0]) == 7
+
+
+def test_markdown_columns_are_aligned():
+    lines = [line for line in to_markdown(table(), LAYOUT).splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_latex_rows_have_as_many_cells_as_columns():
+    text = to_latex(table(), LAYOUT)
+    columns = re.search(r"\\begin\{tabular\}\{(\w+)\}", text)[1]
+    assert columns == "llrrrl"
+    rows = latex_rows(text)
+    assert {len(row) for row in rows} == {6}
+    assert rows[0] == ["", "", "", *[r"\multicolumn{2}{c}{Loss}"] * 2, ""]
+    assert r"\cmidrule(lr){4-5}" in text
+    assert rows[1] == ["Network", "Curve", "Ratio", "Min", "Max", "Runs"]
+
+
+def test_latex_is_grouped_like_the_papers_table():
+    rows = latex_rows(to_latex(table(), LAYOUT))[2:]
+    assert rows[0] == [r"\multicolumn{6}{c}{CIFAR-10}"] * 6
+    assert rows[1] == ["VGG-16", "Single", "--", "0.100", "0.200", "1"]
+    assert rows[2] == ["", r"\quad\textit{published}", "", "0.0498", "", ""]
+    interval = r"0.333 {\scriptsize [0.250, 0.500]}"
+    assert rows[3] == ["", r"Bezier\textsuperscript{1}", "1.23", interval, r"$\infty$", "2"]
+    assert rows[4] == ["", r"\quad\textit{published}", "1.3", "0.07", "", ""]
+    assert rows[5] == ["", r"\quad\textit{reference code}", "", "", "0.89", ""]
+    assert rows[6][:2] == ["LeNet", "Single"]
+    assert rows[7] == [r"\multicolumn{6}{c}{R\&D\_50\%}"] * 6
+    assert rows[8][3] == "$-$0.500"
+    assert rows[9][1] == r"\quad\textit{published: CIFAR-100, VGG-16}"
+
+
+def test_latex_is_well_formed():
+    text = to_latex(table(), LAYOUT)
+    depth = 0
+    for before, character in zip(" " + text, text, strict=False):
+        if before != "\\":
+            depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    assert [text.count(rule) for rule in (r"\toprule", r"\bottomrule")] == [1, 1]
+    assert r"\textsuperscript{1} 50\% off." in text
+    assert text.isascii()
+
+
+def test_latex_escapes_what_latex_would_read():
+    frame = table().iloc[:1].assign(network="[a]_b~c^d\\e#$&%{}")
+    row = latex_rows(to_latex(frame, LAYOUT))[3]
+    assert row[0] == (r"{[}a]\_b\textasciitilde{}c\textasciicircum{}d\textbackslash{}e\#\$\&\%\{\}")
+
+
+def test_two_labels_suffice_and_one_does_not():
+    two = Layout("Errors", LAYOUT.labels[:2], LAYOUT.columns)
+    rows = latex_rows(to_latex(table(), two))[2:]
+    assert rows[1][0] == "VGG-16"
+    assert rows[3][0] == "VGG-16"
+    with pytest.raises(ValueError, match="at least two"):
+        Layout("Errors", LAYOUT.labels[:1], LAYOUT.columns)
+
+
+def test_empty_table():
+    empty = table().iloc[:0]
+    assert len(markdown_cells(to_markdown(empty, LAYOUT))) == 2
+    assert len(latex_rows(to_latex(empty, LAYOUT))) == 2
+
+
+def test_three_files_are_written_whole(tmp_path):
+    stem = tmp_path / "tables" / "garipov2018_table2"
+    write_table(table(), LAYOUT, stem)
+    write_table(table(), LAYOUT, stem)
+    assert sorted(path.name for path in stem.parent.iterdir()) == [
+        "garipov2018_table2.csv",
+        "garipov2018_table2.md",
+        "garipov2018_table2.tex",
+    ]
+    assert stem.with_suffix(".csv").read_text(encoding="utf-8") == to_csv(table())
+    assert stem.with_suffix(".md").read_text(encoding="utf-8") == to_markdown(table(), LAYOUT)
+    assert stem.with_suffix(".tex").read_text(encoding="utf-8") == to_latex(table(), LAYOUT)
