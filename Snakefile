@@ -1,0 +1,75 @@
+"""Tables and figures of three papers on mode connectivity.
+
+Results lie below results/{scale}/ (results/README.md has the contract):
+
+    datasets/{dataset}.safetensors
+    networks/{recipe}/seed{seed}/    weights, history, record of the run, snapshots
+    curves/{curve}/                  vertices, history, record, grid
+    planes/{plane}/                  grid, points on the plane
+    ensembles/{ensemble}/            members, predictions
+    tables/{artefact}.{csv,md,tex}   figures/{artefact}.{png,pdf,csv}
+"""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.12")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=f"{CONFIG.results}/{CONFIG.scale}",
+    logs=f"{CONFIG.results}/{CONFIG.scale}/logs",
+
+
+include: "rules/data.smk"
+include: "rules/networks.smk"
+include: "rules/curves.smk"
+include: "rules/ensembles.smk"
+include: "rules/evaluation.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+
+
+rule all:
+    localrule: True
+    default_target: True
+    input:
+        selected_artefacts(),
+
+
+for paper, artefacts in papers().items():
+
+    rule:
+        name:
+            paper
+        localrule: True
+        input:
+            [path for artefact in artefacts for path in artefact_files(artefact)],
+
+
+for artefact in artefact_names(CONFIG):
+
+    rule:
+        name:
+            artefact
+        localrule: True
+        input:
+            artefact_files(artefact),
+
+
+rule datasets:
+    localrule: True
+    input:
+        [result(layout.dataset(name)) for name in used_datasets()],
+
+
+onsuccess:
+    results = f"{CONFIG.results}/{CONFIG.scale}"
+    print(f"Tables: {results}/tables    Figures: {results}/figures")

@@ -1,0 +1,175 @@
+"""The config, checked, and the functions by which rules look things up in it. No rules here."""
+
+import sys
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from snakemake.exceptions import WorkflowError
+
+from mode_connectivity import layout
+from mode_connectivity.config import artefact_names, artefact_parts, load_config
+from mode_connectivity.networks import registry
+from mode_connectivity.provenance import code_fingerprint
+from mode_connectivity.reporting.settings import ArtefactSettings
+from mode_connectivity.settings import UserError
+from mode_connectivity.training.recipes import NetworkReference
+
+try:
+    CONFIG = load_config(config, Path(workflow.basedir))
+except UserError as error:
+    raise WorkflowError(str(error))
+
+
+wildcard_constraints:
+    dataset="|".join(CONFIG.datasets) or "none",
+    recipe="|".join(CONFIG.recipes) or "none",
+    seed=r"\d+",
+    curve="|".join(CONFIG.curves) or "none",
+    plane="|".join(CONFIG.planes) or "none",
+    ensemble="|".join(CONFIG.ensembles) or "none",
+
+
+def result(path):
+    return f"<results>/{path}"
+
+
+def script_code(script, recipe=None):
+    """The fingerprint of a rule's script, with the file of the network that it builds."""
+    sources = [Path(workflow.basedir) / "workflow" / "scripts" / script]
+    if recipe is not None:
+        sources.append(Path(registry.specification(recipe.network.name).path))
+    return code_fingerprint(*sources)
+
+
+def recipe_settings(recipe):
+    """What a training depends on: titles are for tables, data sets are inputs."""
+    return recipe.model_dump(mode="json", exclude={"title"})
+
+
+def workspace_settings(recipe):
+    """What a network and its measurements depend on, whatever it was trained with."""
+    settings = recipe_settings(recipe)
+    kept = {"optimiser", "augmentation"}
+    settings["training"] = {
+        **{key: settings["training"][key] for key in kept},
+        "epochs": 1,
+        "learning_rate": 1.0,
+    }
+    return settings
+
+
+def weights_input(text):
+    """The output of train_network that holds a network's weights."""
+    reference = NetworkReference.parse(text)
+    folder = layout.network(reference.recipe, reference.seed)
+    if reference.epoch is None:
+        return result(layout.weights(reference))
+    return result(f"{folder}/snapshots")
+
+
+def papers():
+    """The artefacts of the config by paper; a table's rows are parts of it."""
+    names = [
+        name
+        for name in ArtefactSettings.model_fields
+        if getattr(CONFIG.artefacts, name) is not None
+    ]
+    return {
+        paper: [name for name in names if name.startswith(f"{paper}_")]
+        for paper in sorted({name.split("_")[0] for name in names})
+    }
+
+
+def artefact_base(artefact):
+    """The artefact that an artefact is, or is a row of."""
+    names = [name for name in ArtefactSettings.model_fields if artefact.startswith(name)]
+    return max(names, key=len)
+
+
+def artefact_settings(artefact):
+    """The settings of an artefact, or of one row of it."""
+    base = artefact_base(artefact)
+    settings = getattr(CONFIG.artefacts, base)
+    if artefact == base:
+        return settings
+    row = artefact.removeprefix(f"{base}_")
+    return settings.model_copy(update={"rows": {row: settings.rows[row]}})
+
+
+def artefact_files(artefact):
+    """The files of an artefact."""
+    files = []
+    base = artefact_base(artefact)
+    if base in TABLES:
+        files += [result(f"tables/{artefact}.{kind}") for kind in ("csv", "md", "tex")]
+    if base in FIGURES:
+        files += [result(f"figures/{artefact}.{kind}") for kind in ("png", "pdf", "csv")]
+    return files
+
+
+def selected_artefacts():
+    """The files of all artefacts that config.yaml selects."""
+    chosen = []
+    for entry in CONFIG.select or papers():
+        chosen += papers().get(entry, [entry])
+    return [path for artefact in dict.fromkeys(chosen) for path in artefact_files(artefact)]
+
+
+def used_datasets():
+    """The data sets that some recipe uses."""
+    return sorted({recipe.dataset for recipe in CONFIG.recipes.values()})
+
+
+def artefact_inputs(wildcards):
+    """The grids, predictions and points that an artefact is made of."""
+    files = []
+    settings = artefact_settings(wildcards.artefact)
+    for section, _, name in artefact_parts(settings):
+        match section:
+            case "curves":
+                files.append(f"{layout.curve(name)}/grid.csv")
+            case "planes":
+                files.append(f"{layout.plane(name)}/grid.csv")
+            case "ensembles":
+                files.append(f"{layout.ensemble(name)}/members.csv")
+            case "networks":
+                reference = NetworkReference.parse(name)
+                folder = layout.network(reference.recipe, reference.seed)
+                files.append(f"{folder}/evaluation/metrics.csv")
+    return [result(path) for path in dict.fromkeys(files)]
+
+
+def artefact_content(artefact):
+    """The settings of an artefact with the titles under which its parts appear."""
+    settings = artefact_settings(artefact)
+    curves, networks = {}, {}
+    for section, _, name in artefact_parts(settings):
+        if section == "curves":
+            curve = CONFIG.curves[name]
+            curves[name] = {
+                "kind": curve.kind,
+                "start": curve.start,
+                "end": curve.end,
+                **titles(CONFIG.recipe_of_curve(name)),
+            }
+        elif section == "planes":
+            networks[name] = titles(CONFIG.recipe_of_plane(name))
+        elif section == "ensembles":
+            networks[name] = titles(CONFIG.recipe_of_curve(CONFIG.ensembles[name].curve))
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "curves": curves,
+        "networks": networks,
+        "scale": CONFIG.scale,
+    }
+
+
+def titles(recipe):
+    """How tables and figures name a recipe's data set and network, and the network's options."""
+    specification = registry.specification(recipe.network.name)
+    options = {name: option.default for name, option in specification.options.items()}
+    return {
+        "dataset": CONFIG.datasets[recipe.dataset].title,
+        "network": recipe.title or specification.title,
+        "options": {**options, **recipe.network.options},
+    }

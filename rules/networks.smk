@@ -1,0 +1,59 @@
+"""Networks, trained from scratch: the endpoints of everything else.
+
+Inputs: datasets/{dataset}.safetensors
+Outputs: networks/{recipe}/seed{seed}/
+"""
+
+
+def recipe_dataset(wildcards):
+    return result(layout.dataset(CONFIG.recipes[wildcards.recipe].dataset))
+
+
+rule train_network:
+    """Train the network of a recipe from one seed."""
+    input:
+        dataset=recipe_dataset,
+    output:
+        weights="<results>/networks/{recipe}/seed{seed}/weights.safetensors",
+        history="<results>/networks/{recipe}/seed{seed}/history.csv",
+        run="<results>/networks/{recipe}/seed{seed}/run.json",
+        snapshots=directory("<results>/networks/{recipe}/seed{seed}/snapshots"),
+    log:
+        "<logs>/networks/{recipe}/seed{seed}/train.log",
+    conda:
+        "../envs/mode_connectivity.yaml"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        recipe=lambda wildcards: recipe_settings(CONFIG.recipes[wildcards.recipe]),
+        code=lambda wildcards: script_code("train_network.py", CONFIG.recipes[wildcards.recipe]),
+    script:
+        "../workflow/scripts/train_network.py"
+
+
+rule evaluate_network:
+    """Measure a network and keep its test predictions."""
+    input:
+        dataset=recipe_dataset,
+        weights="<results>/networks/{recipe}/seed{seed}/weights.safetensors",
+    output:
+        metrics="<results>/networks/{recipe}/seed{seed}/evaluation/metrics.csv",
+        correct="<results>/networks/{recipe}/seed{seed}/evaluation/correct.safetensors",
+        predictions="<results>/networks/{recipe}/seed{seed}/evaluation/predictions.safetensors",
+        run="<results>/networks/{recipe}/seed{seed}/evaluation/run.json",
+    log:
+        "<logs>/networks/{recipe}/seed{seed}/evaluate.log",
+    conda:
+        "../envs/mode_connectivity.yaml"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        recipe=lambda wildcards: workspace_settings(CONFIG.recipes[wildcards.recipe]),
+        evaluation=CONFIG.evaluation.model_dump(mode="json"),
+        code=lambda wildcards: script_code("evaluate_network.py", CONFIG.recipes[wildcards.recipe]),
+    script:
+        "../workflow/scripts/evaluate_network.py"

@@ -1,0 +1,27 @@
+"""Tables, each as CSV, Markdown and LaTeX, with the published values beside ours.
+
+Inputs: grids and predictions
+Outputs: tables/{artefact}.csv .md .tex
+"""
+
+TABLES = ("garipov2018_table2", "garipov2018_curve_ensemble", "garipov2018_trivial_path")
+
+
+rule make_table:
+    """Make a table of a paper from what was measured."""
+    input:
+        artefact_inputs,
+    output:
+        csv="<results>/tables/{artefact}.csv",
+        markdown="<results>/tables/{artefact}.md",
+        latex="<results>/tables/{artefact}.tex",
+    log:
+        "<logs>/tables/{artefact}.log",
+    conda:
+        "../envs/mode_connectivity.yaml"
+    localrule: True
+    params:
+        content=lambda wildcards: artefact_content(wildcards.artefact),
+        code=script_code("make_table.py"),
+    script:
+        "../workflow/scripts/make_table.py"

@@ -1,0 +1,662 @@
+"""The config: the scale's experiments and the user's own, read, merged and checked.
+
+Everything that can be known before a job starts is checked here, and all mistakes are told at
+once. Nothing here imports torch: Snakemake reads the config while it parses.
+"""
+
+import copy
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
+
+from mode_connectivity.data.settings import DatasetSettings
+from mode_connectivity.ensembling.settings import CurveEnsembleSettings
+from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
+from mode_connectivity.mistakes import explain, without_empty
+from mode_connectivity.networks import registry
+from mode_connectivity.reporting.settings import (
+    ArtefactSettings,
+    CurveEnsembleTableSettings,
+    CurvesFigureSettings,
+    CurveTableSettings,
+    PlanesFigureSettings,
+    TrivialPathSettings,
+    TwoNetworkEnsemblesFigureSettings,
+    WidthsFigureSettings,
+)
+from mode_connectivity.settings import Settings, UserError, nearest
+from mode_connectivity.training.recipes import (
+    REFERENCE,
+    CurveKind,
+    CurveSettings,
+    NetworkReference,
+    RecipeSettings,
+)
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+SCALES = ("demo", "paper")
+LISTED = 15
+"""Names that a message lists of those that are known."""
+
+Model = TypeVar("Model", bound=BaseModel)
+Raw = dict[str, Any]
+Keys = tuple[Any, ...]
+
+
+class ConfigError(UserError):
+    """All mistakes of a config, one a line."""
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = list(dict.fromkeys(mistakes))
+        count = len(self.mistakes)
+        heading = "1 mistake" if count == 1 else f"{count} mistakes"
+        lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
+        super().__init__(f"the config has {heading}:\n{lines}")
+
+
+class MachineSettings(Settings):
+    """The user's choices that change no number: where things lie and what runs."""
+
+    scale: Literal["demo", "paper"] = Field("demo", description="which experiments")
+    select: list[str] = Field(
+        [], description="artefacts or papers that the target all builds; empty: every one"
+    )
+    results: str = Field(
+        "results", min_length=1, description="folder of everything the pipeline makes"
+    )
+    data: str = Field("data", min_length=1, description="folder in which data sets are looked for")
+    download: bool = Field(False, description="let torchvision download missing data sets")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if there is one")
+    threads: PositiveInt = Field(
+        1, description="CPU threads of a job; part of the result, as sums are split among them"
+    )
+
+
+class Config(MachineSettings):
+    """A whole config, checked."""
+
+    evaluation: EvaluationSettings = EvaluationSettings()
+    datasets: dict[str, DatasetSettings] = Field({})
+    recipes: dict[str, RecipeSettings] = Field({})
+    curves: dict[str, CurveSettings] = Field({})
+    planes: dict[str, PlaneSettings] = Field({})
+    ensembles: dict[str, CurveEnsembleSettings] = Field({})
+    artefacts: ArtefactSettings = ArtefactSettings()
+
+    def recipe_of_curve(self, name: str) -> RecipeSettings:
+        """Return the recipe of the network at the curve's start."""
+        return self.recipes[NetworkReference.parse(self.curves[name].start).recipe]
+
+    def recipe_of_plane(self, name: str) -> RecipeSettings:
+        """Return the recipe of the network at the plane's origin."""
+        return self.recipes[NetworkReference.parse(self.planes[name].start).recipe]
+
+
+SECTIONS: dict[str, type[BaseModel]] = {
+    "datasets": DatasetSettings,
+    "recipes": RecipeSettings,
+    "curves": CurveSettings,
+    "planes": PlaneSettings,
+    "ensembles": CurveEnsembleSettings,
+}
+NAMED = (*SECTIONS, "artefacts")
+"""The keys of a config below which everything has a name of its own."""
+
+
+def artefact_names(config: Config) -> list[str]:
+    """Return the artefacts of the config, each row of a table with rows as one of its own."""
+    return _artefact_names(config.artefacts.model_dump())
+
+
+def _artefact_names(artefacts: Mapping[str, Any]) -> list[str]:
+    names = []
+    for name in ArtefactSettings.model_fields:
+        settings = artefacts.get(name)
+        if settings is not None:
+            names.append(name)
+            rows = settings.get("rows") if isinstance(settings, Mapping) else None
+            names.extend(f"{name}_{row}" for row in (rows if isinstance(rows, Mapping) else ()))
+    return names
+
+
+def load_config(user: Mapping[str, Any], root: Path) -> Config:
+    """Read and check the config.
+
+    Args:
+        user: the user's config, as Snakemake has read it.
+        root: the project's folder, with ``config/{scale}/*.yaml``.
+
+    Raises:
+        ConfigError: with all mistakes that could be found.
+    """
+    scale = user.get("scale") or "demo"
+    if scale not in SCALES:
+        raise ConfigError(
+            [
+                f"config.yaml: scale: found {scale!r}; it must be one of {', '.join(SCALES)}"
+                f"{nearest(str(scale), SCALES)}"
+            ]
+        )
+    loader = _Loader(user, sorted((root / "config" / scale).glob("*.yaml")), root)
+    return loader.load()
+
+
+class _Loader:
+    """Collects the mistakes of one config while it is read."""
+
+    def __init__(self, user: Mapping[str, Any], files: list[Path], root: Path) -> None:
+        self.mistakes: list[tuple[str, Keys, str]] = []
+        self.places: dict[tuple[str, str], str] = {}
+        self.bases: dict[Keys, list[Keys]] = {}
+        self.raw: Raw = {section: {} for section in NAMED}
+        unreadable = []
+        for path in files:
+            place = str(path.relative_to(root))
+            try:
+                self._add(read_yaml(path), place)
+            except UserError as error:
+                unreadable.append(f"{place}: {error}")
+        if unreadable:
+            # What such a file defines would be told to be unknown wherever it is named.
+            raise ConfigError(unreadable)
+        self._add({key: value for key, value in user.items() if key != "pathvars"}, "config.yaml")
+        self.written = copy.deepcopy(self.raw)
+
+    def _add(self, content: Mapping[str, Any], place: str) -> None:
+        given = {}
+        for key, value in content.items():
+            self.places[(key, "")] = place
+            if isinstance(value, Mapping):
+                self.places.update({(key, str(name)): place for name in value})
+            if value is None and key in Config.model_fields:
+                continue
+            if key in NAMED and not isinstance(value, Mapping):
+                self._say([key], f"found {value!r}; it must be named blocks (name: block)")
+                continue
+            given[key] = value
+        self.raw = merge(self.raw, given)
+
+    def _say(self, path: Iterable[Any], text: str) -> None:
+        keys = tuple(path)
+        section, name = (*map(str, keys), "", "")[:2]
+        place = self.places.get((section, name)) or self.places.get((section, ""), "config.yaml")
+        self.mistakes.append((place, keys, text))
+
+    def load(self) -> Config:
+        for section in SECTIONS:
+            records = self.raw[section]
+            for name in [name for name in records if not _is_name(name)]:
+                self._say([section, name], NO_NAME)
+                del records[name]
+            self._extend(section, records)
+        for name, record in self.raw["curves"].items():
+            self._inherit_training(name, record)
+        checked: dict[str, dict[str, Any]] = {}
+        for section, model in SECTIONS.items():
+            checked[section] = {}
+            for name, record in self.raw[section].items():
+                settings = self._validate(model, record, [section, name])
+                if settings is not None:
+                    checked[section][name] = settings
+        top = {key: value for key, value in self.raw.items() if key not in NAMED}
+        rest = self._validate(Config, top, [])
+        artefacts = self._artefacts()
+        checks = _CrossChecks(checked, self._say, set(self._known_names()))
+        checks.run(artefacts)
+        if rest is not None:
+            checks.selected(rest, _artefact_names(self.raw["artefacts"]))
+        if self.mistakes or rest is None:
+            raise ConfigError(
+                f"{place}: {_dotted(keys)}: {text}"
+                for place, keys, text in self.mistakes
+                if not self._is_inherited(keys, text)
+            )
+        return rest.model_copy(update={**checked, "artefacts": artefacts})
+
+    def _artefacts(self) -> ArtefactSettings:
+        """Check each artefact on its own, so that a mistake in one hides none in another."""
+        checked = {}
+        for name, record in self.raw["artefacts"].items():
+            settings = self._validate(ArtefactSettings, {name: record}, ["artefacts"])
+            if settings is not None:
+                checked[name] = getattr(settings, name)
+        return ArtefactSettings(**checked)
+
+    def _known_names(self) -> Iterator[tuple[str, str]]:
+        for section in SECTIONS:
+            for name in self.raw[section]:
+                yield section, name
+
+    def _extend(self, section: str, records: Raw) -> None:
+        """Resolve ``extends`` in place: dicts merge, everything else is replaced."""
+        resolved: dict[str, Any] = {}
+
+        def resolve(name: str, path: tuple[str, ...]) -> Any:
+            if name in resolved:
+                return resolved[name]
+            record = records[name]
+            if isinstance(record, dict) and "extends" in record:
+                base = record["extends"]
+                own = {key: value for key, value in record.items() if key != "extends"}
+                place = [section, name, "extends"]
+                if not isinstance(base, str | None):
+                    self._say(place, f"found {base!r}; it must be the name of one record")
+                elif base is not None and base not in records:
+                    self._say(place, _unknown(base, section, records))
+                elif base in (*path, name):
+                    self._say(place, f"{base!r} leads back to {name!r}")
+                elif base is not None:
+                    own = merge(resolve(base, (*path, name)), own)
+                    self.bases[(section, name)] = [(section, base)]
+                record = own
+            resolved[name] = record
+            return record
+
+        for name in records:
+            resolve(name, ())
+        records.update(resolved)
+
+    def _inherit_training(self, name: str, record: Any) -> None:
+        """Let a curve's training start from the training of its start's recipe.
+
+        The reference code trains curves with the batch size, augmentation, momentum and weight
+        decay of the endpoints; snapshots are the endpoint's own affair.
+        """
+        if not isinstance(record, dict) or not isinstance(record.get("training"), dict):
+            return
+        match = str(record.get("start", "")).split("/")[0]
+        recipe = self.raw["recipes"].get(match)
+        if isinstance(recipe, dict) and isinstance(recipe.get("training"), dict):
+            inherited = {k: v for k, v in recipe["training"].items() if k != "snapshots"}
+            record["training"] = merge(inherited, record["training"])
+            self.bases.setdefault(("curves", name), []).append(("recipes", match))
+
+    def _validate(self, model: type[Model], value: Any, path: list[str]) -> Model | None:
+        given = without_empty(value, model)
+        try:
+            return model.model_validate(given)
+        except ValidationError as error:
+            further = ("extends",) if path and path[0] in SECTIONS else ()
+            for keys, text in explain(error, model, given, further_keys=further):
+                self._say([*path, *keys], text)
+            return None
+
+    def _is_inherited(self, keys: Keys, text: str) -> bool:
+        """Tell whether a mistake is already told where it was made, in a record of origin."""
+        bases = self.bases.get(keys[:2], [])
+        told = {(mistake, words) for _, mistake, words in self.mistakes}
+        if not any(((*base, *keys[2:]), text) in told for base in bases):
+            return False
+        written: Any = self.written
+        for key in keys:
+            if not isinstance(written, Mapping) or key not in written:
+                return True
+            written = written[key]
+        return isinstance(written, Mapping)
+
+
+NO_NAME = "is no name: use lower-case letters, digits and underscores, a letter first"
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and NAME.fullmatch(name) is not None
+
+
+def _dotted(keys: Keys) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+
+
+def _unknown(name: str, section: str, names: Iterable[str]) -> str:
+    known = sorted(names)
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    listed = ", ".join(known[:LISTED]) or "none"
+    return f"{name!r} is unknown; {section}: {listed}{more}{nearest(name, known)}"
+
+
+class _CrossChecks:
+    """What one record says of another."""
+
+    def __init__(
+        self,
+        checked: dict[str, dict[str, Any]],
+        say: Callable[[Iterable[Any], str], None],
+        known: set[tuple[str, str]],
+    ) -> None:
+        self.datasets: dict[str, DatasetSettings] = checked["datasets"]
+        self.recipes: dict[str, RecipeSettings] = checked["recipes"]
+        self.curves: dict[str, CurveSettings] = checked["curves"]
+        self.planes: dict[str, PlaneSettings] = checked["planes"]
+        self.ensembles: dict[str, CurveEnsembleSettings] = checked["ensembles"]
+        self.say = say
+        self.known = known
+
+    def run(self, artefacts: ArtefactSettings) -> None:
+        for name, recipe in self.recipes.items():
+            self._exists("datasets", recipe.dataset, ["recipes", name, "dataset"])
+        for name, curve in self.curves.items():
+            path = ["curves", name]
+            start = self._reference(curve.start, [*path, "start"])
+            end = self._reference(curve.end, [*path, "end"])
+            if start is not None and end is not None:
+                if curve.start == curve.end:
+                    self.say(
+                        path,
+                        f"start and end are the same network, {curve.start}: give "
+                        "two different seeds, recipes or epochs",
+                    )
+                self._same_space([start, end], path)
+        for name, plane in self.planes.items():
+            path = ["planes", name]
+            references = [
+                self._reference(plane.start, [*path, "start"]),
+                self._reference(plane.end, [*path, "end"]),
+                self._third(plane.third, [*path, "third"]),
+            ]
+            if len({plane.start, plane.end, plane.third}) < 3:
+                self.say(path, "start, end and third must be three different points")
+            self._same_space([one for one in references if one is not None], path)
+        for name, ensemble in self.ensembles.items():
+            self._exists("curves", ensemble.curve, ["ensembles", name, "curve"])
+        for name in ArtefactSettings.model_fields:
+            settings = getattr(artefacts, name)
+            if settings is not None:
+                self._artefact(settings, ["artefacts", name])
+
+    def selected(self, settings: MachineSettings, names: list[str]) -> None:
+        """Check that everything in ``select`` is an artefact, a row of one or a paper."""
+        papers = sorted({name.split("_", 1)[0] for name in names})
+        for entry in settings.select:
+            if entry not in (*papers, *names):
+                self.say(
+                    ["select"],
+                    f"{entry!r} is no artefact of scale {settings.scale}; "
+                    f"allowed: {', '.join([*papers, *names]) or 'none'}"
+                    f"{nearest(entry, [*papers, *names])}",
+                )
+
+    def _exists(self, section: str, name: str, path: list[str]) -> bool:
+        names = [known for kind, known in self.known if kind == section]
+        if name not in names:
+            self.say(path, _unknown(name, section, names))
+        return name in names
+
+    def _reference(self, text: str, path: list[str]) -> NetworkReference | None:
+        try:
+            reference = NetworkReference.parse(text)
+        except ValueError as error:
+            self.say(path, str(error))
+            return None
+        if not self._exists("recipes", reference.recipe, path):
+            return None
+        recipe = self.recipes.get(reference.recipe)
+        if recipe is None:
+            return None
+        saved = recipe.training.snapshots
+        if reference.epoch is not None and reference.epoch not in saved:
+            listed = ", ".join(map(str, saved)) or "none"
+            last = reference.epoch == recipe.training.epochs
+            advice = (
+                f"; write {reference.recipe}/{reference.seed} for the last epoch" if last else ""
+            )
+            self.say(
+                path,
+                f"recipe {reference.recipe!r} keeps no snapshot of epoch {reference.epoch}; "
+                f"its training.snapshots: {listed}{advice}",
+            )
+            return None
+        return reference
+
+    def _third(self, text: str, path: list[str]) -> NetworkReference | None:
+        if "/" in text:
+            return self._reference(text, path)
+        if not self._exists("curves", text, path) or text not in self.curves:
+            return None
+        if not self.curves[text].trained:
+            self.say(
+                path,
+                f"curve {text!r} is a {self.curves[text].kind} and has no bend; name a polychain, "
+                f"a bezier or a third network",
+            )
+            return None
+        try:
+            return NetworkReference.parse(self.curves[text].start)
+        except ValueError:
+            return None
+
+    def _same_space(
+        self, references: list[NetworkReference], path: list[str], verb: str = "connects"
+    ) -> None:
+        recipes = [self.recipes[r.recipe] for r in references if r.recipe in self.recipes]
+        for what, values in (
+            ("networks", {_describe_network(recipe) for recipe in recipes}),
+            ("data sets", {recipe.dataset for recipe in recipes}),
+        ):
+            if len(values) > 1:
+                self.say(
+                    path,
+                    f"{verb} different {what}: {' and '.join(sorted(values))}; all must be equal",
+                )
+
+    def _artefact(self, settings: BaseModel, path: list[str]) -> None:
+        self._parts(settings, path)
+        match settings:
+            case CurveTableSettings(rows=rows):
+                for name, row in rows.items():
+                    self._row(name, row.curves, [*path, "rows", name])
+            case TrivialPathSettings(curves=curves):
+                for name in curves:
+                    self._kind("trivial_path", name, [*path, "curves"])
+            case CurveEnsembleTableSettings():
+                self._endpoints_first(settings, path)
+            case PlanesFigureSettings():
+                self._planes(settings, path)
+            case CurvesFigureSettings(segment=segment, bezier=bezier, polychain=polychain):
+                self._same_ends([segment, bezier, polychain], path)
+                ensemble = self.ensembles.get(settings.curve_points)
+                if ensemble is not None and ensemble.curve != polychain:
+                    self.say(
+                        [*path, "curve_points"],
+                        f"ensemble {settings.curve_points!r} has points of {ensemble.curve!r}; "
+                        f"they must be those of the polychain, {polychain!r}",
+                    )
+            case TwoNetworkEnsemblesFigureSettings():
+                names = [settings.segment, settings.polychain, settings.random_segment]
+                self._same_ends(names, path)
+                for name in names:
+                    if name in self.curves and not self.curves[name].predictions:
+                        self.say(path, f"needs the predictions: true of curve {name!r}")
+            case WidthsFigureSettings(curves=curves, option=option):
+                for name in curves:
+                    self._has_option(name, option, [*path, "option"])
+
+    def _parts(self, settings: BaseModel, path: list[str]) -> None:
+        """Check that what an artefact is made of exists, and is what its key says."""
+        for name, row in getattr(settings, "rows", {}).items():
+            self._parts(row, [*path, "rows", name])
+        for section, key, value in artefact_parts(settings):
+            if key == "rows":
+                continue
+            if section == "networks":
+                reference = self._reference(value, [*path, key])
+                if reference is not None and reference.epoch is not None:
+                    self.say(
+                        [*path, key],
+                        f"{value} is a snapshot; only networks at the end of their training, "
+                        f"recipe/seed, are measured on their own",
+                    )
+            elif self._exists(section, value, [*path, key]) and section == "curves":
+                self._kind(key, value, [*path, key])
+
+    def _kind(self, key: str, name: str, path: list[str]) -> None:
+        """Check that a figure's segment is a segment, and so on."""
+        curve = self.curves.get(name)
+        if key in get_args(CurveKind) and curve is not None and curve.kind != key:
+            self.say(path, f"curve {name!r} is a {curve.kind}; it must be a {key}")
+
+    def _row(self, name: str, curves: list[str], path: list[str]) -> None:
+        if not _is_name(name):
+            self.say(path, NO_NAME)
+        known = [self.curves[curve] for curve in curves if curve in self.curves]
+        if len(known) < len(curves):
+            return
+        segments = sum(curve.kind == "segment" for curve in known)
+        if segments != 1:
+            self.say(
+                path,
+                f"names {segments} segments; it must be exactly one, as its ends are the single "
+                f"networks of the row",
+            )
+        self._same_space(self._starts(curves), path, "shows")
+
+    def _starts(self, curves: list[str]) -> list[NetworkReference]:
+        texts = [self.curves[name].start for name in curves if name in self.curves]
+        return [NetworkReference.parse(text) for text in texts if REFERENCE.fullmatch(text)]
+
+    def _same_ends(self, names: list[str], path: list[str]) -> None:
+        ends = {(c.start, c.end) for c in map(self.curves.get, names) if c is not None}
+        self._one_pair(ends, path, "curves between")
+
+    def _one_pair(self, ends: set[tuple[str, str]], path: list[str], what: str) -> None:
+        if len(ends) > 1:
+            listed = "; ".join(f"{start} and {end}" for start, end in sorted(ends))
+            self.say(path, f"shows {what} different networks: {listed}; all must be equal")
+
+    def _endpoints_first(self, settings: CurveEnsembleTableSettings, path: list[str]) -> None:
+        ensemble = self.ensembles.get(settings.curve_points)
+        curve = self.curves.get(ensemble.curve) if ensemble is not None else None
+        if curve is not None and {*settings.networks[:2]} != {curve.start, curve.end}:
+            self.say(
+                [*path, "networks"],
+                f"begins with {' and '.join(settings.networks[:2])}; the first two must be the "
+                f"ends of the ensemble's curve, {curve.start} and {curve.end}",
+            )
+
+    def _planes(self, settings: PlanesFigureSettings, path: list[str]) -> None:
+        ends = set()
+        for key in ("independent", "bezier", "polychain"):
+            name = getattr(settings, key)
+            plane = self.planes.get(name)
+            if plane is None:
+                continue
+            ends.add((plane.start, plane.end))
+            if key == "independent":
+                if "/" not in plane.third:
+                    self.say([*path, key], f"the third point of plane {name!r} must be a network")
+            elif plane.third not in self.curves:
+                if "/" in plane.third:
+                    self.say([*path, key], f"the third point of plane {name!r} must be a {key}")
+            else:
+                self._kind(key, plane.third, [*path, key])
+        self._one_pair(ends, path, "planes through")
+
+    def _has_option(self, curve: str, option: str, path: list[str]) -> None:
+        for reference in self._starts([curve]):
+            recipe = self.recipes.get(reference.recipe)
+            if recipe is None:
+                continue
+            options = registry.specification(recipe.network.name).options
+            if option not in options:
+                self.say(
+                    path,
+                    f"network {recipe.network.name!r} of curve {curve!r} has no option "
+                    f"{option!r}; options: {', '.join(options) or 'none'}"
+                    f"{nearest(option, options)}",
+                )
+
+
+def _describe_network(recipe: RecipeSettings) -> str:
+    """Return a network with all its options: a default is the same, given or not."""
+    known = registry.specification(recipe.network.name).options
+    options = {name: option.default for name, option in known.items()} | recipe.network.options
+    return f"{recipe.network.name}({', '.join(f'{k}={v}' for k, v in options.items())})"
+
+
+def artefact_parts(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
+    """Yield what an artefact is made of: the section, the key that names it, and its name."""
+    for key in type(settings).model_fields:
+        value = getattr(settings, key)
+        match key:
+            case "rows":
+                for row in value.values():
+                    yield from (("curves", key, curve) for curve in row.curves)
+            case "curves":
+                yield from (("curves", key, curve) for curve in value)
+            case "networks":
+                yield from (("networks", key, network) for network in value)
+            case "curve_points":
+                yield "ensembles", key, value
+            case "independent":
+                yield "planes", key, value
+            case "segment" | "random_segment":
+                yield "curves", key, value
+            case "bezier" | "polychain":
+                is_plane_figure = "independent" in type(settings).model_fields
+                yield ("planes" if is_plane_figure else "curves"), key, value
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Merge two configs: dicts merge key by key, everything else is replaced.
+
+    A network or a schedule of another name shares no options with the one it replaces.
+    """
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return copy.deepcopy(over)
+    merged = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        old = merged.get(key)
+        renamed = (
+            key in ("network", "schedule")
+            and isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) != old.get("name")
+        )
+        merged[key] = copy.deepcopy(value) if old is None or renamed else merge(old, value)
+    return merged
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML in which a key that is given twice is a mistake, not a silent choice."""
+
+
+def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        # Other keys than scalars are refused below; << may be given twice.
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
+            continue
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise UserError(f"line {key_node.start_mark.line + 1}: the key {key!r} is given twice")
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: Path) -> Raw:
+    """Read a YAML file of named blocks.
+
+    Raises:
+        UserError: the file is not YAML, no mapping, or gives a key twice.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f"line {mark.line + 1}: " if mark is not None else ""
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UserError(f"{line}not valid YAML: {said}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"not valid YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(
+            f"holds a {type(content).__name__}; a config file holds named blocks (key: value)"
+        )
+    return content

@@ -1,0 +1,46 @@
+"""Measure equally spaced points of a curve."""
+
+from pathlib import Path
+
+from mode_connectivity.device import describe_device, select_device
+from mode_connectivity.evaluation.curves import evaluate_curve
+from mode_connectivity.evaluation.settings import EvaluationSettings
+from mode_connectivity.job import running_job
+from mode_connectivity.layout import weights_in
+from mode_connectivity.training.curves import CurveSource, open_curve
+from mode_connectivity.training.networks import open_workspace
+from mode_connectivity.training.recipes import CurveSettings, RecipeSettings
+
+if __name__ == "__main__":
+    with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:
+        device = select_device(snakemake.config.get("device", "auto"))
+        recipe = RecipeSettings(**snakemake.params.recipe)
+        settings = CurveSettings(**snakemake.params.curve)
+        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device, seed=0)
+        inputs = snakemake.input
+        source = CurveSource(
+            vertices=Path(inputs.vertices) if settings.trained else None,
+            start=None if settings.trained else weights_in(inputs.start, settings.start),
+            end=None if settings.trained else weights_in(inputs.end, settings.end),
+        )
+        evaluate_curve(
+            open_curve(settings, source, workspace),
+            snakemake.params.points,
+            workspace,
+            recipe.training,
+            EvaluationSettings(**snakemake.params.evaluation),
+            predictions=snakemake.params.predictions,
+            grid=Path(snakemake.output.grid),
+            fingerprint=[
+                dict(snakemake.params),
+                job.identify(Path(snakemake.input.dataset), *source.files),
+            ],
+        )
+        job.record(
+            Path(snakemake.output.run),
+            settings={key: snakemake.params[key] for key in ("recipe", "curve", "evaluation")},
+            points=snakemake.params.points,
+            code=snakemake.params.code,
+            device=describe_device(device),
+            threads=snakemake.threads,
+        )

@@ -1,0 +1,46 @@
+"""Measure a lattice of the plane through three points."""
+
+from pathlib import Path
+
+from mode_connectivity.device import describe_device, select_device
+from mode_connectivity.evaluation.planes import PlaneSource, evaluate_plane
+from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
+from mode_connectivity.job import running_job
+from mode_connectivity.layout import weights_in
+from mode_connectivity.training.networks import open_workspace
+from mode_connectivity.training.recipes import CurveSettings, RecipeSettings
+
+if __name__ == "__main__":
+    with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:
+        device = select_device(snakemake.config.get("device", "auto"))
+        recipe = RecipeSettings(**snakemake.params.recipe)
+        plane = PlaneSettings(**snakemake.params.plane)
+        curve = snakemake.params.curve
+        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device, seed=0)
+        third = snakemake.input.third
+        source = PlaneSource(
+            start=weights_in(snakemake.input.start, plane.start),
+            end=weights_in(snakemake.input.end, plane.end),
+            third=weights_in(third, plane.third) if curve is None else Path(third),
+            curve=None if curve is None else CurveSettings(**curve),
+        )
+        evaluate_plane(
+            plane,
+            source,
+            workspace,
+            recipe.training,
+            EvaluationSettings(**snakemake.params.evaluation),
+            grid=Path(snakemake.output.grid),
+            points=Path(snakemake.output.points),
+            fingerprint=[
+                dict(snakemake.params),
+                job.identify(Path(snakemake.input.dataset), *source.files),
+            ],
+        )
+        job.record(
+            Path(snakemake.output.run),
+            settings={key: snakemake.params[key] for key in ("recipe", "plane", "evaluation")},
+            code=snakemake.params.code,
+            device=describe_device(device),
+            threads=snakemake.threads,
+        )

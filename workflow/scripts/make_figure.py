@@ -1,0 +1,13 @@
+"""Draw a figure of a paper."""
+
+from pathlib import Path
+
+from mode_connectivity.job import running_job
+from mode_connectivity.reporting.artefacts import make_figure
+
+if __name__ == "__main__":
+    with running_job(Path(snakemake.log[0])):
+        output = Path(snakemake.output.png)
+        make_figure(
+            output.stem, snakemake.params.content, output.parents[1], output.with_suffix("")
+        )

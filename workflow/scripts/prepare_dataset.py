@@ -1,0 +1,16 @@
+"""Prepare a data set."""
+
+from pathlib import Path
+
+from mode_connectivity.data.settings import DatasetSettings
+from mode_connectivity.data.sources import prepare
+from mode_connectivity.job import running_job
+
+if __name__ == "__main__":
+    with running_job(Path(snakemake.log[0])):
+        prepare(
+            DatasetSettings(**snakemake.params.settings),
+            data_root=Path(snakemake.config.get("data", "data")),
+            download=snakemake.config.get("download", False),
+            output=Path(snakemake.output.dataset),
+        )
