@@ -38,10 +38,10 @@ include: "rules/figures.smk"
 
 
 rule all:
-    localrule: True
     default_target: True
     input:
         selected_artefacts(),
+    localrule: True
 
 
 for paper, artefacts in papers().items():
@@ -49,9 +49,9 @@ for paper, artefacts in papers().items():
     rule:
         name:
             paper
-        localrule: True
         input:
             [path for artefact in artefacts for path in artefact_files(artefact)],
+        localrule: True
 
 
 for artefact in artefact_names(CONFIG):
@@ -59,15 +59,15 @@ for artefact in artefact_names(CONFIG):
     rule:
         name:
             artefact
-        localrule: True
         input:
             artefact_files(artefact),
+        localrule: True
 
 
 rule datasets:
-    localrule: True
     input:
         [result(layout.dataset(name)) for name in used_datasets()],
+    localrule: True
 
 
 onsuccess:

@@ -1,13 +1,19 @@
 """The config, checked, and the functions by which rules look things up in it. No rules here."""
 
+import json
+import os
 import sys
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+# Jobs run the library of this checkout, which is the one whose code is fingerprinted.
+LIBRARY = str(Path(workflow.basedir) / "src")
+sys.path.insert(0, LIBRARY)
+os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")])))
 
 from snakemake.exceptions import WorkflowError
 
 from mode_connectivity import layout
 from mode_connectivity.config import artefact_names, artefact_parts, load_config
+from mode_connectivity.files import canonical_json
 from mode_connectivity.networks import registry
 from mode_connectivity.provenance import code_fingerprint
 from mode_connectivity.reporting.settings import ArtefactSettings
@@ -18,6 +24,9 @@ try:
     CONFIG = load_config(config, Path(workflow.basedir))
 except UserError as error:
     raise WorkflowError(str(error))
+
+# Scripts read these; a key that was left empty has its default.
+config.update(CONFIG.model_dump(include={"data", "device", "download"}))
 
 
 wildcard_constraints:
@@ -41,17 +50,23 @@ def script_code(script, recipe=None):
     return code_fingerprint(*sources)
 
 
+def plain(settings, exclude=()):
+    """Settings as a param, equal for equal settings: Snakemake compares the order of keys, too."""
+    return json.loads(canonical_json(settings.model_dump(mode="json", exclude=set(exclude))))
+
+
 def recipe_settings(recipe):
     """What a training depends on: titles are for tables, data sets are inputs."""
-    return recipe.model_dump(mode="json", exclude={"title"})
+    return plain(recipe, exclude=["title"])
 
 
 def workspace_settings(recipe):
     """What a network and its measurements depend on, whatever it was trained with."""
     settings = recipe_settings(recipe)
-    kept = {"optimiser", "augmentation"}
+    training = settings["training"]
     settings["training"] = {
-        **{key: settings["training"][key] for key in kept},
+        "augmentation": training["augmentation"],
+        "optimiser": training["optimiser"],
         "epochs": 1,
         "learning_rate": 1.0,
     }
@@ -65,6 +80,80 @@ def weights_input(text):
     if reference.epoch is None:
         return result(layout.weights(reference))
     return result(f"{folder}/snapshots")
+
+
+def recipe_dataset(wildcards):
+    return result(layout.dataset(CONFIG.recipes[wildcards.recipe].dataset))
+
+
+def curve_dataset(wildcards):
+    return result(layout.dataset(CONFIG.recipe_of_curve(wildcards.curve).dataset))
+
+
+def curve_settings(name):
+    """What the shape of a curve depends on; how finely it is evaluated is not part of it."""
+    curve = CONFIG.curves[name]
+    untrained = [] if curve.trained else ["bends", "training"]
+    return plain(curve, exclude=["points", "predictions", *untrained])
+
+
+def curve_end(key):
+    """An input function: the weights at one end of a curve."""
+    return lambda wildcards: weights_input(getattr(CONFIG.curves[wildcards.curve], key))
+
+
+def ensemble_inputs(wildcards):
+    curve = CONFIG.ensembles[wildcards.ensemble].curve
+    recipe = CONFIG.recipe_of_curve(curve)
+    return {"dataset": result(layout.dataset(recipe.dataset)), **curve_vertices(curve)}
+
+
+def ensemble_curve(wildcards):
+    return CONFIG.ensembles[wildcards.ensemble].curve
+
+
+def curve_vertices(name):
+    """Where a curve comes from: its trained vertices, or the networks at its ends."""
+    curve = CONFIG.curves[name]
+    if curve.trained:
+        return {"vertices": result(f"{layout.curve(name)}/vertices.safetensors")}
+    return {"start": weights_input(curve.start), "end": weights_input(curve.end)}
+
+
+def grid_inputs(wildcards):
+    return {"dataset": curve_dataset(wildcards), **curve_vertices(wildcards.curve)}
+
+
+def plane_dataset(wildcards):
+    return result(layout.dataset(CONFIG.recipe_of_plane(wildcards.plane).dataset))
+
+
+def plane_inputs(wildcards):
+    plane = CONFIG.planes[wildcards.plane]
+    if plane.third in CONFIG.curves:
+        third = result(f"{layout.curve(plane.third)}/vertices.safetensors")
+    else:
+        third = weights_input(plane.third)
+    return {
+        "dataset": plane_dataset(wildcards),
+        "start": weights_input(plane.start),
+        "end": weights_input(plane.end),
+        "third": third,
+    }
+
+
+def plane_curve(name):
+    """The settings of the curve whose bend spans a plane, if one does."""
+    third = CONFIG.planes[name].third
+    return curve_settings(third) if third in CONFIG.curves else None
+
+
+def measured_as(name):
+    """Whose weight decay and augmentation hold on a curve: its own training's, or its start's."""
+    curve = CONFIG.curves[name]
+    recipe = CONFIG.recipe_of_curve(name)
+    training = curve.training or recipe.training
+    return workspace_settings(recipe.model_copy(update={"training": training}))
 
 
 def papers():
@@ -84,6 +173,12 @@ def artefact_base(artefact):
     """The artefact that an artefact is, or is a row of."""
     names = [name for name in ArtefactSettings.model_fields if artefact.startswith(name)]
     return max(names, key=len)
+
+
+def artefacts_of(bases):
+    """A pattern of the names of some artefacts and of their rows."""
+    names = [name for name in artefact_names(CONFIG) if artefact_base(name) in bases]
+    return "|".join(names) or "none"
 
 
 def artefact_settings(artefact):

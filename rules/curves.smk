@@ -5,21 +5,6 @@ Outputs: curves/{curve}/
 """
 
 
-def curve_dataset(wildcards):
-    return result(layout.dataset(CONFIG.recipe_of_curve(wildcards.curve).dataset))
-
-
-def curve_settings(name):
-    """What the shape of a curve depends on; how finely it is evaluated is not part of it."""
-    exclude = {"points", "predictions"}
-    return CONFIG.curves[name].model_dump(mode="json", exclude=exclude, exclude_unset=True)
-
-
-def curve_end(key):
-    """An input function: the weights at one end of a curve."""
-    return lambda wildcards: weights_input(getattr(CONFIG.curves[wildcards.curve], key))
-
-
 rule train_curve:
     """Train the bends of a curve between two fixed networks (Garipov et al. 2018, section 3)."""
     input:

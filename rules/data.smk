@@ -19,7 +19,7 @@ rule prepare_dataset:
     params:
         # The title is for tables: another one prepares nothing anew.
         settings=lambda wildcards: {
-            **CONFIG.datasets[wildcards.dataset].model_dump(mode="json"),
+            **plain(CONFIG.datasets[wildcards.dataset]),
             "title": wildcards.dataset,
         },
         code=script_code("prepare_dataset.py"),

@@ -5,16 +5,6 @@ Outputs: ensembles/{ensemble}/
 """
 
 
-def ensemble_inputs(wildcards):
-    curve = CONFIG.ensembles[wildcards.ensemble].curve
-    recipe = CONFIG.recipe_of_curve(curve)
-    return {"dataset": result(layout.dataset(recipe.dataset)), **curve_vertices(curve)}
-
-
-def ensemble_curve(wildcards):
-    return CONFIG.ensembles[wildcards.ensemble].curve
-
-
 rule collect_curve_members:
     """Measure equally spaced points of a curve as members (Garipov et al. 2018, section 4.3)."""
     input:
@@ -37,7 +27,7 @@ rule collect_curve_members:
         curve=lambda wildcards: curve_settings(ensemble_curve(wildcards)),
         points=lambda wildcards: CONFIG.ensembles[wildcards.ensemble].points,
         predictions=True,
-        evaluation=CONFIG.evaluation.model_dump(mode="json"),
+        evaluation=plain(CONFIG.evaluation),
         code=lambda wildcards: script_code(
             "evaluate_curve.py", CONFIG.recipe_of_curve(ensemble_curve(wildcards))
         ),

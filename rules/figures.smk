@@ -20,9 +20,11 @@ rule make_figure:
         csv="<results>/figures/{artefact}.csv",
     log:
         "<logs>/figures/{artefact}.log",
+    wildcard_constraints:
+        artefact=artefacts_of(FIGURES),
+    localrule: True
     conda:
         "../envs/mode_connectivity.yaml"
-    localrule: True
     params:
         content=lambda wildcards: artefact_content(wildcards.artefact),
         code=script_code("make_figure.py"),

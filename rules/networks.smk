@@ -5,10 +5,6 @@ Outputs: networks/{recipe}/seed{seed}/
 """
 
 
-def recipe_dataset(wildcards):
-    return result(layout.dataset(CONFIG.recipes[wildcards.recipe].dataset))
-
-
 rule train_network:
     """Train the network of a recipe from one seed."""
     input:
@@ -53,7 +49,7 @@ rule evaluate_network:
         runtime=60,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipes[wildcards.recipe]),
-        evaluation=CONFIG.evaluation.model_dump(mode="json"),
+        evaluation=plain(CONFIG.evaluation),
         code=lambda wildcards: script_code("evaluate_network.py", CONFIG.recipes[wildcards.recipe]),
     script:
         "../workflow/scripts/evaluate_network.py"

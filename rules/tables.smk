@@ -17,9 +17,11 @@ rule make_table:
         latex="<results>/tables/{artefact}.tex",
     log:
         "<logs>/tables/{artefact}.log",
+    wildcard_constraints:
+        artefact=artefacts_of(TABLES),
+    localrule: True
     conda:
         "../envs/mode_connectivity.yaml"
-    localrule: True
     params:
         content=lambda wildcards: artefact_content(wildcards.artefact),
         code=script_code("make_table.py"),

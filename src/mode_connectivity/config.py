@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, PositiveInt, ValidationError
 from mode_connectivity.data.settings import DatasetSettings
 from mode_connectivity.ensembling.settings import CurveEnsembleSettings
 from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
-from mode_connectivity.mistakes import explain, without_empty
+from mode_connectivity.mistakes import MISSING, explain, shown, without_empty
 from mode_connectivity.networks import registry
 from mode_connectivity.reporting.settings import (
     ArtefactSettings,
@@ -39,6 +39,7 @@ from mode_connectivity.training.recipes import (
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCALES = ("demo", "paper")
+USER_FILE = "config.yaml"
 LISTED = 15
 """Names that a message lists of those that are known."""
 
@@ -133,12 +134,12 @@ def load_config(user: Mapping[str, Any], root: Path) -> Config:
     Raises:
         ConfigError: with all mistakes that could be found.
     """
-    scale = user.get("scale") or "demo"
+    scale = "demo" if user.get("scale") is None else user["scale"]
     if scale not in SCALES:
         raise ConfigError(
             [
-                f"config.yaml: scale: found {scale!r}; it must be one of {', '.join(SCALES)}"
-                f"{nearest(str(scale), SCALES)}"
+                f"{USER_FILE}: scale: found {shown(scale)}; it must be one of {', '.join(SCALES)}"
+                f"{nearest(scale, SCALES) if isinstance(scale, str) else ''}"
             ]
         )
     loader = _Loader(user, sorted((root / "config" / scale).glob("*.yaml")), root)
@@ -152,6 +153,7 @@ class _Loader:
         self.mistakes: list[tuple[str, Keys, str]] = []
         self.places: dict[tuple[str, str], str] = {}
         self.bases: dict[Keys, list[Keys]] = {}
+        self.baseless: set[Keys] = set()
         self.raw: Raw = {section: {} for section in NAMED}
         unreadable = []
         for path in files:
@@ -163,19 +165,22 @@ class _Loader:
         if unreadable:
             # What such a file defines would be told to be unknown wherever it is named.
             raise ConfigError(unreadable)
-        self._add({key: value for key, value in user.items() if key != "pathvars"}, "config.yaml")
+        self._add({key: value for key, value in user.items() if key != "pathvars"}, USER_FILE)
         self.written = copy.deepcopy(self.raw)
 
     def _add(self, content: Mapping[str, Any], place: str) -> None:
         given = {}
         for key, value in content.items():
             self.places[(key, "")] = place
-            if isinstance(value, Mapping):
-                self.places.update({(key, str(name)): place for name in value})
+            for name in value if isinstance(value, Mapping) else ():
+                other = self.places.get((key, str(name)))
+                self.places[(key, str(name))] = place
+                if other is not None and key in SECTIONS and place != USER_FILE:
+                    self._say([key, name], f"is given in {other} as well")
             if value is None and key in Config.model_fields:
                 continue
             if key in NAMED and not isinstance(value, Mapping):
-                self._say([key], f"found {value!r}; it must be named blocks (name: block)")
+                self._say([key], f"found {shown(value)}; it must be named blocks (name: block)")
                 continue
             given[key] = value
         self.raw = merge(self.raw, given)
@@ -183,7 +188,7 @@ class _Loader:
     def _say(self, path: Iterable[Any], text: str) -> None:
         keys = tuple(path)
         section, name = (*map(str, keys), "", "")[:2]
-        place = self.places.get((section, name)) or self.places.get((section, ""), "config.yaml")
+        place = self.places.get((section, name)) or self.places.get((section, ""), USER_FILE)
         self.mistakes.append((place, keys, text))
 
     def load(self) -> Config:
@@ -205,10 +210,9 @@ class _Loader:
         top = {key: value for key, value in self.raw.items() if key not in NAMED}
         rest = self._validate(Config, top, [])
         artefacts = self._artefacts()
-        checks = _CrossChecks(checked, self._say, set(self._known_names()))
+        checks = _CrossChecks(self.raw, checked, self._say)
         checks.run(artefacts)
-        if rest is not None:
-            checks.selected(rest, _artefact_names(self.raw["artefacts"]))
+        checks.selected(_artefact_names(self.raw["artefacts"]))
         if self.mistakes or rest is None:
             raise ConfigError(
                 f"{place}: {_dotted(keys)}: {text}"
@@ -226,11 +230,6 @@ class _Loader:
                 checked[name] = getattr(settings, name)
         return ArtefactSettings(**checked)
 
-    def _known_names(self) -> Iterator[tuple[str, str]]:
-        for section in SECTIONS:
-            for name in self.raw[section]:
-                yield section, name
-
     def _extend(self, section: str, records: Raw) -> None:
         """Resolve ``extends`` in place: dicts merge, everything else is replaced."""
         resolved: dict[str, Any] = {}
@@ -242,16 +241,15 @@ class _Loader:
             if isinstance(record, dict) and "extends" in record:
                 base = record["extends"]
                 own = {key: value for key, value in record.items() if key != "extends"}
-                place = [section, name, "extends"]
-                if not isinstance(base, str | None):
-                    self._say(place, f"found {base!r}; it must be the name of one record")
-                elif base is not None and base not in records:
-                    self._say(place, _unknown(base, section, records))
-                elif base in (*path, name):
-                    self._say(place, f"{base!r} leads back to {name!r}")
+                problem = _base_problem(section, base, records, (*path, name))
+                if problem:
+                    self._say([section, name, "extends"], problem)
+                    self.baseless.add((section, name))
                 elif base is not None:
                     own = merge(resolve(base, (*path, name)), own)
                     self.bases[(section, name)] = [(section, base)]
+                    if (section, base) in self.baseless:
+                        self.baseless.add((section, name))
                 record = own
             resolved[name] = record
             return record
@@ -274,6 +272,8 @@ class _Loader:
             inherited = {k: v for k, v in recipe["training"].items() if k != "snapshots"}
             record["training"] = merge(inherited, record["training"])
             self.bases.setdefault(("curves", name), []).append(("recipes", match))
+        else:
+            self.baseless.add(("curves", name, "training"))
 
     def _validate(self, model: type[Model], value: Any, path: list[str]) -> Model | None:
         given = without_empty(value, model)
@@ -282,7 +282,11 @@ class _Loader:
         except ValidationError as error:
             further = ("extends",) if path and path[0] in SECTIONS else ()
             for keys, text in explain(error, model, given, further_keys=further):
-                self._say([*path, *keys], text)
+                # What is missing may well stand in the record that cannot be found.
+                place = (*path, *keys)
+                baseless = any(place[: len(start)] == start for start in self.baseless)
+                if not (baseless and text.startswith(MISSING)):
+                    self._say(place, text)
             return None
 
     def _is_inherited(self, keys: Keys, text: str) -> bool:
@@ -293,7 +297,9 @@ class _Loader:
             return False
         written: Any = self.written
         for key in keys:
-            if not isinstance(written, Mapping) or key not in written:
+            if not isinstance(written, Mapping):
+                return False
+            if key not in written:
                 return True
             written = written[key]
         return isinstance(written, Mapping)
@@ -310,6 +316,17 @@ def _dotted(keys: Keys) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
 
 
+def _base_problem(section: str, base: Any, names: Iterable[str], path: Keys) -> str:
+    """Return what is wrong with the record that the last one of a path extends, or nothing."""
+    if base is None:
+        return ""
+    if not isinstance(base, str):
+        return f"found {shown(base)}; it must be the name of one record"
+    if base in path:
+        return f"{' extends '.join((*path, base))}: a record cannot extend itself"
+    return "" if base in names else _unknown(base, section, names)
+
+
 def _unknown(name: str, section: str, names: Iterable[str]) -> str:
     known = sorted(names)
     more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
@@ -322,64 +339,80 @@ class _CrossChecks:
 
     def __init__(
         self,
+        raw: Raw,
         checked: dict[str, dict[str, Any]],
         say: Callable[[Iterable[Any], str], None],
-        known: set[tuple[str, str]],
     ) -> None:
-        self.datasets: dict[str, DatasetSettings] = checked["datasets"]
         self.recipes: dict[str, RecipeSettings] = checked["recipes"]
         self.curves: dict[str, CurveSettings] = checked["curves"]
         self.planes: dict[str, PlaneSettings] = checked["planes"]
         self.ensembles: dict[str, CurveEnsembleSettings] = checked["ensembles"]
-        self.say = say
-        self.known = known
+        self.raw = raw
+        self.faulty: set[Keys] = set()
+        self._say = say
+
+    def say(self, path: list[str], text: str) -> None:
+        self.faulty.add(tuple(path[:2]))
+        self._say(path, text)
 
     def run(self, artefacts: ArtefactSettings) -> None:
-        for name, recipe in self.recipes.items():
-            self._exists("datasets", recipe.dataset, ["recipes", name, "dataset"])
-        for name, curve in self.curves.items():
+        for name, dataset in self._named("recipes", "dataset"):
+            self._exists("datasets", dataset, ["recipes", name, "dataset"])
+        for section in ("curves", "planes"):
+            for key in ("start", "end"):
+                for name, text in self._named(section, key):
+                    self._reference(text, [section, name, key])
+        for name, text in self._named("planes", "third"):
+            self._third(text, ["planes", name, "third"])
+        for name, curve in self._named("ensembles", "curve"):
+            self._exists("curves", curve, ["ensembles", name, "curve"])
+        for name, settings in self.curves.items():
             path = ["curves", name]
-            start = self._reference(curve.start, [*path, "start"])
-            end = self._reference(curve.end, [*path, "end"])
-            if start is not None and end is not None:
-                if curve.start == curve.end:
-                    self.say(
-                        path,
-                        f"start and end are the same network, {curve.start}: give "
-                        "two different seeds, recipes or epochs",
-                    )
-                self._same_space([start, end], path)
+            if settings.start == settings.end:
+                self.say(
+                    path,
+                    f"start and end are the same network, {settings.start}: give two different "
+                    f"seeds, recipes or epochs",
+                )
+            self._same_space([settings.start, settings.end], path)
         for name, plane in self.planes.items():
             path = ["planes", name]
-            references = [
-                self._reference(plane.start, [*path, "start"]),
-                self._reference(plane.end, [*path, "end"]),
-                self._third(plane.third, [*path, "third"]),
-            ]
             if len({plane.start, plane.end, plane.third}) < 3:
                 self.say(path, "start, end and third must be three different points")
-            self._same_space([one for one in references if one is not None], path)
-        for name, ensemble in self.ensembles.items():
-            self._exists("curves", ensemble.curve, ["ensembles", name, "curve"])
+            curve_of_third = self.curves.get(plane.third)
+            third = plane.third if curve_of_third is None else curve_of_third.start
+            self._same_space([plane.start, plane.end, third], path)
+        # A curve that is wrong in itself is wrong in every figure that shows it.
+        for section in ("curves", "planes", "ensembles"):
+            records = getattr(self, section)
+            for name in [name for name in records if (section, name) in self.faulty]:
+                del records[name]
         for name in ArtefactSettings.model_fields:
             settings = getattr(artefacts, name)
             if settings is not None:
                 self._artefact(settings, ["artefacts", name])
 
-    def selected(self, settings: MachineSettings, names: list[str]) -> None:
+    def selected(self, names: list[str]) -> None:
         """Check that everything in ``select`` is an artefact, a row of one or a paper."""
         papers = sorted({name.split("_", 1)[0] for name in names})
-        for entry in settings.select:
-            if entry not in (*papers, *names):
+        allowed = [*papers, *names]
+        entries = self.raw.get("select")
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, str) and entry not in allowed:
                 self.say(
                     ["select"],
-                    f"{entry!r} is no artefact of scale {settings.scale}; "
-                    f"allowed: {', '.join([*papers, *names]) or 'none'}"
-                    f"{nearest(entry, [*papers, *names])}",
+                    f"{entry!r} is no artefact of this scale; allowed: "
+                    f"{', '.join(allowed) or 'none'}{nearest(entry, allowed)}",
                 )
 
+    def _named(self, section: str, key: str) -> Iterator[tuple[str, str]]:
+        """Yield what each record names under a key, whatever else is wrong with the record."""
+        for name, record in self.raw[section].items():
+            if isinstance(record, Mapping) and isinstance(record.get(key), str):
+                yield name, record[key]
+
     def _exists(self, section: str, name: str, path: list[str]) -> bool:
-        names = [known for kind, known in self.known if kind == section]
+        names = self.raw[section]
         if name not in names:
             self.say(path, _unknown(name, section, names))
         return name in names
@@ -410,27 +443,24 @@ class _CrossChecks:
             return None
         return reference
 
-    def _third(self, text: str, path: list[str]) -> NetworkReference | None:
+    def _third(self, text: str, path: list[str]) -> None:
         if "/" in text:
-            return self._reference(text, path)
-        if not self._exists("curves", text, path) or text not in self.curves:
-            return None
-        if not self.curves[text].trained:
-            self.say(
-                path,
-                f"curve {text!r} is a {self.curves[text].kind} and has no bend; name a polychain, "
-                f"a bezier or a third network",
-            )
-            return None
-        try:
-            return NetworkReference.parse(self.curves[text].start)
-        except ValueError:
-            return None
+            self._reference(text, path)
+        elif self._exists("curves", text, path):
+            curve = self.curves.get(text)
+            if curve is not None and not curve.trained:
+                self.say(
+                    path,
+                    f"curve {text!r} is a {curve.kind} and has no bend; name a polychain, a "
+                    f"bezier or a third network",
+                )
 
-    def _same_space(
-        self, references: list[NetworkReference], path: list[str], verb: str = "connects"
-    ) -> None:
-        recipes = [self.recipes[r.recipe] for r in references if r.recipe in self.recipes]
+    def _same_space(self, texts: list[str], path: list[str], verb: str = "connects") -> None:
+        recipes = [
+            self.recipes[match["recipe"]]
+            for match in map(REFERENCE.fullmatch, texts)
+            if match is not None and match["recipe"] in self.recipes
+        ]
         for what, values in (
             ("networks", {_describe_network(recipe) for recipe in recipes}),
             ("data sets", {recipe.dataset for recipe in recipes}),
@@ -510,11 +540,7 @@ class _CrossChecks:
                 f"names {segments} segments; it must be exactly one, as its ends are the single "
                 f"networks of the row",
             )
-        self._same_space(self._starts(curves), path, "shows")
-
-    def _starts(self, curves: list[str]) -> list[NetworkReference]:
-        texts = [self.curves[name].start for name in curves if name in self.curves]
-        return [NetworkReference.parse(text) for text in texts if REFERENCE.fullmatch(text)]
+        self._same_space([curve.start for curve in known], path, "shows")
 
     def _same_ends(self, names: list[str], path: list[str]) -> None:
         ends = {(c.start, c.end) for c in map(self.curves.get, names) if c is not None}
@@ -554,18 +580,17 @@ class _CrossChecks:
         self._one_pair(ends, path, "planes through")
 
     def _has_option(self, curve: str, option: str, path: list[str]) -> None:
-        for reference in self._starts([curve]):
-            recipe = self.recipes.get(reference.recipe)
-            if recipe is None:
-                continue
-            options = registry.specification(recipe.network.name).options
-            if option not in options:
-                self.say(
-                    path,
-                    f"network {recipe.network.name!r} of curve {curve!r} has no option "
-                    f"{option!r}; options: {', '.join(options) or 'none'}"
-                    f"{nearest(option, options)}",
-                )
+        match = REFERENCE.fullmatch(self.curves[curve].start) if curve in self.curves else None
+        recipe = self.recipes.get(match["recipe"]) if match is not None else None
+        if recipe is None:
+            return
+        options = registry.specification(recipe.network.name).options
+        if option not in options:
+            self.say(
+                path,
+                f"network {recipe.network.name!r} of curve {curve!r} has no option {option!r}; "
+                f"options: {', '.join(options) or 'none'}{nearest(option, options)}",
+            )
 
 
 def _describe_network(recipe: RecipeSettings) -> str:

@@ -1,6 +1,7 @@
 """Files that are whole or absent: every write goes through here."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path whose file takes the place of ``path`` when the block ends well.
 
-    A job killed at any moment leaves the old file or the new one, never half of one.
+    A job killed at any moment leaves the old file or the new one, never half of one; what it had
+    written of the new one is deleted by the next writer.
 
     Raises:
         UserError: the disk or the quota is full; the temporary file is gone again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    delete_remains(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
@@ -40,6 +43,13 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def delete_remains(path: Path) -> None:
+    """Delete what writers of a file that were killed have left beside it."""
+    for remains in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if remains.suffix[1:].isdigit():
+            remains.unlink(missing_ok=True)
 
 
 def _is_full(error: Exception) -> bool:

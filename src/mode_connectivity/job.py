@@ -1,9 +1,11 @@
 """What every job does around its work: a log, a device, an error a user can read, a record."""
 
+import ctypes
 import logging
 import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,9 @@ from mode_connectivity.files import digest, write_json
 from mode_connectivity.settings import UserError
 
 logger = logging.getLogger("mode_connectivity")
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's ``sys/prctl.h``."""
 
 PACKAGES = ("mode-connectivity", "torch", "numpy", "pandas", "safetensors", "snakemake")
 
@@ -74,6 +79,7 @@ def running_job(log: Path, *, threads: int | None = None) -> Iterator[Job]:
     Raises:
         SystemExit: with status 1, in place of any error of the work.
     """
+    _end_with_parent()
     log.parent.mkdir(parents=True, exist_ok=True)
     with _logging_to(log):
         try:
@@ -90,6 +96,16 @@ def running_job(log: Path, *, threads: int | None = None) -> Iterator[Job]:
             text = " ".join(str(error).split())
             logger.error("error: %s: %s%s", type(error).__name__, text, _memory_advice(error))
             raise SystemExit(1) from None
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that happens.
+
+    A job that outlives a killed Snakemake would work on beside the same job of the next run. Only
+    Linux can do this.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     checksums = json.dumps(_checksums(plain, metadata))
     with atomic(path) as temporary:
         save_file(plain, temporary, metadata={**metadata, "crc32": checksums})
+        _sort_metadata(temporary)
 
 
 def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -63,6 +64,20 @@ def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor],
         if damaged:
             raise DamagedFileError(f"{path}: altered since it was written: {', '.join(damaged)}")
     return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata in a file's header, so that equal contents are equal bytes.
+
+    safetensors writes them in an order that changes from run to run.
+    """
+    with path.open("rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header[_METADATA] = dict(sorted(header[_METADATA].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def _own_memory(tensor: Tensor) -> Tensor:

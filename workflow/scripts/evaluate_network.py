@@ -1,6 +1,7 @@
 """Measure a trained network and keep its test predictions."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mode_connectivity.device import describe_device, select_device
 from mode_connectivity.evaluation.curves import evaluate_network
@@ -8,6 +9,9 @@ from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.job import running_job
 from mode_connectivity.training.networks import load_weights, open_workspace
 from mode_connectivity.training.recipes import RecipeSettings
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:

@@ -1,6 +1,7 @@
 """Measure a lattice of the plane through three points."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mode_connectivity.device import describe_device, select_device
 from mode_connectivity.evaluation.planes import PlaneSource, evaluate_plane
@@ -9,6 +10,9 @@ from mode_connectivity.job import running_job
 from mode_connectivity.layout import weights_in
 from mode_connectivity.training.networks import open_workspace
 from mode_connectivity.training.recipes import CurveSettings, RecipeSettings
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:

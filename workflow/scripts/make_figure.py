@@ -1,9 +1,13 @@
 """Draw a figure of a paper."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mode_connectivity.job import running_job
 from mode_connectivity.reporting.artefacts import make_figure
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0])):

@@ -1,10 +1,14 @@
 """Prepare a data set."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mode_connectivity.data.settings import DatasetSettings
 from mode_connectivity.data.sources import prepare
 from mode_connectivity.job import running_job
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0])):

@@ -1,13 +1,17 @@
 """Train the bends of a curve between two networks."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mode_connectivity.device import describe_device, select_device
 from mode_connectivity.job import running_job
+from mode_connectivity.layout import weights_in
 from mode_connectivity.training.curves import CurveSource, train_curve
 from mode_connectivity.training.networks import open_workspace
 from mode_connectivity.training.recipes import CurveSettings, RecipeSettings
-from mode_connectivity.layout import weights_in
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:

@@ -1,11 +1,15 @@
 """Train the network of a recipe from one seed."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mode_connectivity.device import describe_device, select_device
 from mode_connectivity.job import running_job
 from mode_connectivity.training.networks import train_network
 from mode_connectivity.training.recipes import RecipeSettings
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:

@@ -160,6 +160,7 @@ def _table2(results: Results) -> pd.DataFrame:
         published=load_published("garipov2018_table2"),
         reference_code=load_published("garipov2018_table2_reference_code"),
         counterparts=counterparts,
+        method="reflected",
     )
 
 

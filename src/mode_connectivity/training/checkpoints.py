@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mode_connectivity.files import delete_remains
 from mode_connectivity.tensors import DamagedFileError, load_tensors, save_tensors
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the checkpoint of a finished job."""
         self.path.unlink(missing_ok=True)
+        delete_remains(self.path)
 
     def _set_aside(self, kind: str, reason: str) -> None:
         number = 1

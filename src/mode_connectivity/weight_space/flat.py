@@ -27,20 +27,26 @@ class FlatParameters:
             the vector; :meth:`to_canonical` undoes it.
 
     Raises:
-        ValueError: the network has no parameters, several types or devices, or frozen parameters
+        UserError: the network has no parameters, several types or devices, or frozen parameters
             (a constant belongs into a buffer).
     """
 
     def __init__(self, network: nn.Module, *, channels_last: bool = False) -> None:
         parameters = dict(network.named_parameters())
         if not parameters:
-            raise ValueError("the network has no parameters")
+            raise UserError("the network has no parameters to train or to connect")
         kinds = {(parameter.dtype, parameter.device) for parameter in parameters.values()}
         if len(kinds) > 1:
-            raise ValueError(f"parameters of several types or devices: {sorted(map(str, kinds))}")
+            raise UserError(
+                f"the network has parameters of several types or devices: "
+                f"{sorted(map(str, kinds))}; give all of them one"
+            )
         frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
         if frozen:
-            raise ValueError(f"frozen parameters, which belong into buffers: {', '.join(frozen)}")
+            raise UserError(
+                f"the network has frozen parameters: {', '.join(frozen)}; register what is not "
+                f"trained as a buffer"
+            )
         self.names = list(parameters)
         self._parameters = list(parameters.values())
         self._shapes = [parameter.shape for parameter in self._parameters]

@@ -1,12 +1,13 @@
 """Writing a figure and its numbers."""
 
-import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mode_connectivity.files import atomic
 from mode_connectivity.reporting.style import paper_style
 
 _METADATA: dict[str, dict[str, Any]] = {
@@ -27,18 +28,12 @@ def save(figure: Figure, numbers: pd.DataFrame, stem: Path) -> None:
         numbers: Exactly the numbers it shows.
         stem: Path without suffix; its folder is made if needed.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = {suffix: stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf", ".csv")}
-    drafts = {
-        suffix: path.with_name(f".{path.name}.{os.getpid()}.tmp") for suffix, path in paths.items()
-    }
-    try:
+    with ExitStack() as stack:
+        drafts = {
+            suffix: stack.enter_context(atomic(stem.with_name(stem.name + suffix)))
+            for suffix in (*_METADATA, ".csv")
+        }
         with paper_style():
             for suffix, metadata in _METADATA.items():
                 figure.savefig(drafts[suffix], format=suffix[1:], metadata=metadata)
         numbers.to_csv(drafts[".csv"], index=False, lineterminator="\n")
-        for suffix, draft in drafts.items():
-            draft.replace(paths[suffix])
-    finally:
-        for draft in drafts.values():
-            draft.unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""Evaluating a grid against the bare forward passes that it needs."""
+
+import torch
+
+from benchmarks.common import Row, build, made_up_dataset, median_ratio, seconds_in_turns
+from mode_connectivity.data.settings import AugmentationSettings
+from mode_connectivity.evaluation.batch_norm import batch_norms
+from mode_connectivity.evaluation.evaluator import evaluate
+from mode_connectivity.evaluation.settings import EvaluationSettings
+from mode_connectivity.weight_space.curves import Bezier, unit_grid
+
+POINTS = 3
+EXAMPLES = {
+    "MNIST fully connected": (12000, 2000),
+    "VGG-16": (500, 250),
+    "PreResNet-20": (1000, 500),
+}
+BATCH_SIZE = 250
+
+
+def measure() -> list[Row]:
+    """Return grid evaluation over bare forward passes for each network."""
+    rows: list[Row] = []
+    for title, (train, test) in EXAMPLES.items():
+        network, flat, shape = build(title)
+        dataset = made_up_dataset(shape, train, test)
+        family = Bezier(torch.stack([flat.vector, flat.vector * 1.01, flat.vector * 0.99]))
+        passes = [
+            *(dataset.train.prepared_batches(BATCH_SIZE, memory_format=torch.channels_last)),
+            *(dataset.test.prepared_batches(BATCH_SIZE, memory_format=torch.channels_last)),
+        ]
+        statistics_pass = passes[: -(-train // BATCH_SIZE)] if batch_norms(network) else []
+
+        def bare(
+            network: torch.nn.Module = network,
+            passes: list[tuple[torch.Tensor, torch.Tensor]] = passes,
+            statistics_pass: list[tuple[torch.Tensor, torch.Tensor]] = statistics_pass,
+        ) -> None:
+            with torch.inference_mode():
+                for _ in range(POINTS):
+                    network.train()
+                    for inputs, _ in statistics_pass:
+                        network(inputs)
+                    network.eval()
+                    for inputs, _ in passes:
+                        network(inputs)
+
+        def grid(
+            network: torch.nn.Module = network,
+            flat: object = flat,
+            family: Bezier = family,
+            dataset: object = dataset,
+        ) -> None:
+            evaluate(
+                network,
+                flat,  # type: ignore[arg-type]
+                family,
+                unit_grid(POINTS),
+                dataset,  # type: ignore[arg-type]
+                EvaluationSettings(batch_size=BATCH_SIZE),
+                weight_decay=5e-4,
+                augmentation=AugmentationSettings(transforms=[]),
+                seed=0,
+            )
+
+        seconds = seconds_in_turns({"bare": bare, "grid": grid}, turns=9)
+        rows.append(
+            {
+                "measurement": "grid / bare forward passes",
+                "network": title,
+                "value": median_ratio(seconds["grid"], seconds["bare"]),
+                "bound": 1.10,
+            }
+        )
+    return rows

@@ -1,0 +1,69 @@
+"""Peak memory of training a curve, beyond that of training a network with plain PyTorch."""
+
+import resource
+import subprocess
+import sys
+
+import torch
+from torch.nn import functional
+
+from benchmarks.common import Row, build, made_up_dataset
+from benchmarks.training import BATCH_SIZE, SETTINGS
+from mode_connectivity.training.loop import train
+from mode_connectivity.weight_space.curves import Bezier, bends_on_segment
+
+TITLE = "VGG-16"
+
+
+def measure() -> list[Row]:
+    """Return how many copies of the network a curve's training holds beyond a plain training.
+
+    Plain PyTorch holds three (weights, gradients, momentum); a curve with one bend three vertices
+    and three vectors.
+    """
+    peaks = {
+        kind: int(
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.memory", kind],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for kind in ("plain", "curve")
+    }
+    _, flat, _ = build(TITLE)
+    copy = len(flat) * 4 / 1024
+    return [
+        {
+            "measurement": "peak memory, curve beyond plain, in copies of the network",
+            "network": TITLE,
+            "value": (peaks["curve"] - peaks["plain"]) / copy,
+            "bound": 3.0,
+        }
+    ]
+
+
+def run(kind: str) -> None:
+    """Train for two steps and print the peak memory of this process in KiB."""
+    torch.set_num_threads(1)
+    network, flat, shape = build(TITLE)
+    examples = made_up_dataset(shape, 2 * BATCH_SIZE, 1).train
+    if kind == "curve":
+        vertices = torch.empty(3, len(flat))
+        for vertex in vertices:
+            vertex.copy_(flat.vector)
+        bends_on_segment(vertices)
+        train(network, flat, Bezier(vertices), examples, SETTINGS, seed=0)
+    else:
+        optimiser = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
+        network.train()
+        for inputs, targets in examples.batches(BATCH_SIZE, memory_format=torch.channels_last):
+            optimiser.zero_grad()
+            functional.cross_entropy(network(inputs), targets).backward()
+            optimiser.step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])

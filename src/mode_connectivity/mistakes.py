@@ -1,0 +1,320 @@
+"""What is wrong with a block of the config, in the words of whoever wrote it.
+
+pydantic finds the mistakes; its own texts speak of classes, unions and inputs.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mode_connectivity.settings import nearest
+
+Keys = tuple[int | str, ...]
+
+LONGEST = 60
+"""Characters of a value that a message shows."""
+MISSING = "is missing"
+
+
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    value: Any,
+    *,
+    further_keys: tuple[str, ...] = (),
+) -> Iterator[tuple[Keys, str]]:
+    """Yield each mistake in a block: the keys that lead to it, and what is wrong there.
+
+    Args:
+        error: what pydantic says.
+        model: what the block was checked against.
+        value: the block as it was written.
+        further_keys: keys that are allowed beside those of the model.
+    """
+    explained = set()
+    for details in error.errors():
+        place = _Place.find(model, details["loc"])
+        if place.choice is not None:
+            found = _look_up(value, place.choice.keys)
+            if not isinstance(found, Mapping):
+                # Each member of the union has its own complaint about the same value.
+                if place.choice.keys not in explained:
+                    explained.add(place.choice.keys)
+                    yield place.choice.keys, _mismatch(found, place.choice.annotation)
+                continue
+            if not place.choice.is_block:
+                continue
+        if details["type"] == "value_error":
+            for line in str(details["ctx"]["error"]).splitlines():
+                yield place.keys, line
+        elif details["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            yield _wrong_name(place, details)
+        else:
+            keys = further_keys if len(place.keys) == 1 else ()
+            yield place.keys, _text(details, place, keys)
+
+
+def without_empty(value: Any, annotation: Any) -> Any:
+    """Return a block without the known keys that were left empty: they say nothing.
+
+    Args:
+        value: the block as it was written.
+        annotation: the model of its settings.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    bare = _bare(annotation)
+    if get_origin(bare) is dict:
+        return {key: without_empty(item, get_args(bare)[1]) for key, item in value.items()}
+    kept = {}
+    for key, item in value.items():
+        inner = [
+            model.model_fields[key].annotation
+            for model in _models(bare)
+            if isinstance(key, str) and key in model.model_fields
+        ]
+        if item is not None or not inner:
+            kept[key] = without_empty(item, inner[0]) if inner else item
+    return kept
+
+
+def shown(value: Any) -> str:
+    """Return a value about as YAML has it, cut if it is long."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return f".{value}".replace(".-", "-.")
+    if isinstance(value, Mapping):
+        text = "{" + ", ".join(f"{key}: {shown(item)}" for key, item in value.items()) + "}"
+    elif isinstance(value, list):
+        text = "[" + ", ".join(map(shown, value)) + "]"
+    else:
+        text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A place at which one of several types is allowed."""
+
+    keys: Keys
+    annotation: Any
+    is_block: bool
+    """Whether the type that complains is a block of settings."""
+
+
+@dataclass
+class _Place:
+    """Where a mistake is: the keys that lead there, and what belongs there."""
+
+    annotation: Any
+    keys: Keys = ()
+    block: Any = None
+    """What the last key is a key of."""
+    description: str | None = None
+    choice: _Choice | None = None
+
+    @classmethod
+    def find(cls, model: type[BaseModel], location: tuple[int | str, ...]) -> "_Place":
+        """Follow pydantic's location, in which names of types stand among the keys."""
+        place = cls(model)
+        for part in location:
+            bare = _bare(place.annotation)
+            members = _members(bare)
+            if len(members) > 1:
+                member = _member(members, str(part))
+                if member not in _tagged(members):
+                    place.choice = _Choice(place.keys, bare, is_block=_is_model(member))
+                place.annotation = member
+            elif part != "[key]":
+                place._enter(bare, part)
+        return place
+
+    def _enter(self, block: Any, key: int | str) -> None:
+        self.keys = (*self.keys, key if get_origin(block) is list else str(key))
+        self.block, self.annotation, self.description = block, Any, None
+        if _is_model(block) and key in block.model_fields:
+            information = block.model_fields[key]
+            self.annotation, self.description = information.annotation, information.description
+        elif get_origin(block) in (dict, list):
+            self.annotation = get_args(block)[-1]
+
+
+def _text(details: ErrorDetails, place: _Place, further_keys: tuple[str, ...]) -> str:
+    found = details["input"]
+    limits = details.get("ctx", {})
+    match details["type"]:
+        case "extra_forbidden" | "invalid_key":
+            return _unknown_key(place, further_keys)
+        case "missing":
+            meaning = f" ({place.description})" if place.description else ""
+            return f"{MISSING}; give {_in_words(place.annotation)}{meaning}"
+        case "greater_than":
+            return f"found {shown(found)}; it must be greater than {_limit(limits['gt'])}"
+        case "greater_than_equal":
+            return f"found {shown(found)}; it must be at least {_limit(limits['ge'])}"
+        case "less_than":
+            return f"found {shown(found)}; it must be less than {_limit(limits['lt'])}"
+        case "less_than_equal":
+            return f"found {shown(found)}; it must be at most {_limit(limits['le'])}"
+        case "finite_number":
+            return f"found {shown(found)}; it must be a finite number"
+        case "too_short" | "string_too_short" if not found:
+            return f"is empty; give {_in_words(place.annotation)}"
+    if details["loc"][-1:] == ("[key]",):
+        return f"the key {shown(found)} is no text; put it in quotes"
+    return _mismatch(found, place.annotation)
+
+
+def _limit(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _unknown_key(place: _Place, further_keys: tuple[str, ...]) -> str:
+    key = str(place.keys[-1])
+    fields = {
+        name: part for model in _models(place.block) for name, part in model.model_fields.items()
+    }
+    allowed = [*fields, *further_keys]
+    hint = nearest(key, allowed)
+    if not hint:
+        inner = [
+            f"{name}.{key}"
+            for name, part in fields.items()
+            if any(key in model.model_fields for model in _models(_bare(part.annotation)))
+        ]
+        hint = f"; did you mean {inner[0]!r}?" if inner else ""
+    return f"unknown key; allowed: {', '.join(sorted(allowed))}{hint}"
+
+
+def _wrong_name(place: _Place, details: ErrorDetails) -> tuple[Keys, str]:
+    """Explain a block of which no name, or an unknown one, says which block it is."""
+    tag = details["ctx"]["discriminator"].strip("'")
+    names = list(_tagged(_members(_bare(place.annotation))).values())
+    allowed = f"one of {', '.join(names)}"
+    if details["type"] == "union_tag_not_found":
+        return (*place.keys, tag), f"{MISSING}; give {allowed}"
+    found = details["input"][tag]
+    hint = nearest(str(found), names)
+    return (*place.keys, tag), f"found {shown(found)}; it must be {allowed}{hint}"
+
+
+def _mismatch(found: Any, annotation: Any) -> str:
+    return f"found {shown(found)}; it must be {_in_words(annotation)}{_hint(found, annotation)}"
+
+
+def _in_words(annotation: Any) -> str:
+    """Say which values a type allows."""
+    bare = _bare(annotation)
+    members = _members(bare)
+    if len(members) > 1:
+        if _tagged(members):
+            return f"a block with the key name, one of {', '.join(_tagged(members).values())}"
+        return ", or ".join(_in_words(member) for member in members)
+    if get_origin(bare) is Literal:
+        return f"one of {', '.join(map(str, get_args(bare)))}"
+    if get_origin(bare) is list:
+        element = _bare(get_args(bare)[0])
+        choices = ", ".join(map(str, get_args(element))) if get_origin(element) is Literal else ""
+        return f"a list of {choices or _PLURALS.get(element, 'values')}"
+    if get_origin(bare) is dict:
+        return "named blocks (name: block)"
+    if _is_model(bare):
+        options = " and its options" if bare.model_config.get("extra") == "allow" else ""
+        return f"a block (key: value) with the keys {', '.join(bare.model_fields)}{options}"
+    return _SINGULARS.get(bare, "another value")
+
+
+_SINGULARS = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
+_PLURALS = {bool: "true and false", int: "integers", float: "numbers", str: "texts"}
+
+
+def _hint(found: Any, annotation: Any) -> str:
+    """Say what was probably meant."""
+    bare = _bare(annotation)
+    members = _members(bare)
+    if isinstance(found, str):
+        if bare in (int, float):
+            return _number_hint(found, whole=bare is int)
+        if any("name" in model.model_fields for model in _models(bare)):
+            return f"; write {{name: {found}}}"
+        choices = [c for m in members if get_origin(m) is Literal for c in get_args(m)]
+        hint = nearest(found, choices)
+        if hint:
+            return hint
+    if get_origin(bare) is list and isinstance(found, str | int | float):
+        return f"; write [{found}]"
+    if bare is str and isinstance(found, int | float) and not isinstance(found, bool):
+        return f'; write "{found}"'
+    return ""
+
+
+def _number_hint(found: str, *, whole: bool) -> str:
+    try:
+        number = float(found)
+    except ValueError:
+        return ""
+    if not whole:
+        # YAML 1.1 takes a number without a point, such as 5e-2, for a text.
+        return f", without quotes and with a point: {number}"
+    return f", without quotes: {number:.0f}" if number.is_integer() else ""
+
+
+def _look_up(value: Any, keys: Keys) -> Any:
+    for key in keys:
+        value = value[key]
+    return value
+
+
+def _bare(annotation: Any) -> Any:
+    """Return a type without its constraints and without None."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        members = [_bare(member) for member in get_args(annotation) if member is not type(None)]
+        return Union[tuple(members)]  # noqa: UP007
+    return annotation
+
+
+def _members(bare: Any) -> tuple[Any, ...]:
+    return get_args(bare) if get_origin(bare) in (Union, UnionType) else (bare,)
+
+
+def _models(bare: Any) -> list[type[BaseModel]]:
+    return [member for member in _members(bare) if _is_model(member)]
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _tagged(members: tuple[Any, ...]) -> dict[Any, str]:
+    """Return the name by which each member is told from the others, if they have one."""
+    tags = {}
+    for member in members:
+        if not _is_model(member) or "name" not in member.model_fields:
+            return {}
+        choices = get_args(member.model_fields["name"].annotation)
+        if len(choices) != 1:
+            return {}
+        tags[member] = str(choices[0])
+    return tags
+
+
+def _member(members: tuple[Any, ...], part: str) -> Any:
+    """Return the member of a union that pydantic names in a location."""
+    tags = _tagged(members)
+    for member in members:
+        if tags:
+            if tags[member] == part:
+                return member
+        elif getattr(member, "__name__", "").lower() in part.lower():
+            return member
+    return members[0]

@@ -1,0 +1,65 @@
+"""What the documentation says, done literally."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from pipeline import CHECKOUT, Project
+
+DOCS = CHECKOUT / "docs"
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    text = (DOCS / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_library_example_connects_two_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    code, _ = _blocks("library.md", "python")
+    scope = {"project": CHECKOUT, "folder": tmp_path}
+    exec(compile(code, "library.md", "exec"), scope)
+    grid = scope["grid"]
+    assert isinstance(grid, pd.DataFrame)
+    assert grid["test_error"].iloc[[0, -1]].max() < 5
+    assert grid["test_error"].max() < 6
+
+
+def test_the_files_of_a_run_open_as_documented(finished: Project) -> None:
+    _, code = _blocks("library.md", "python")
+    code = code.replace("networks/digits_fully_connected", "networks/perceptron")
+    code = code.replace("curves/digits_fully_connected_bezier", "curves/perceptron_bezier")
+    scope = {"results": finished.results}
+    exec(compile(code, "library.md", "exec"), scope)
+    assert scope["bend"].keys() == scope["state_dict"].keys()
+
+
+def test_adding_a_data_set_a_network_a_curve_and_a_row(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for split, count in (("train", 12), ("test", 6)):
+        for level, name in ((40, "daisy"), (200, "tulip")):
+            folder = tmp_path / "data" / "flowers" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = random.normal(level, 20, (9, 9, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    (network,) = _blocks("adding.md", "python")
+    (tmp_path / "my_networks.py").write_text(network)
+    config: dict[str, object] = {}
+    for block in _blocks("adding.md", "yaml"):
+        for section, records in yaml.safe_load(block).items():
+            config[section] = {**config.get(section, {}), **records}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    project = Project(tmp_path)
+    project.make("garipov2018_table2_flowers")
+    table = pd.read_csv(project.results / "tables" / "garipov2018_table2_flowers.csv")
+    assert table["curve"].tolist() == ["Single", "Segment", "Bezier"]
+    assert set(table["dataset"]) == {"Flowers"}
+    assert table["test_error_min"].max() == 0

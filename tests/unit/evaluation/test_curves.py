@@ -1,0 +1,184 @@
+import errno
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+
+from mode_connectivity.evaluation import curves as module
+from mode_connectivity.evaluation import evaluator
+from mode_connectivity.evaluation.curves import evaluate_curve, evaluate_network
+from mode_connectivity.evaluation.settings import EvaluationSettings
+from mode_connectivity.settings import UserError
+from mode_connectivity.training.networks import load_weights
+from mode_connectivity.training.settings import TrainingSettings
+from mode_connectivity.weight_space.curves import Bezier, Polychain
+
+TRAINING = TrainingSettings.model_validate(
+    {"epochs": 1, "learning_rate": 0.1, "optimiser": {"weight_decay": 0.02}}
+)
+METRICS = [f"{part}_{name}" for part in ("train", "test") for name in ("loss", "nll", "error")]
+
+
+def run(networks, folder, kind=Bezier, *, predictions=True, points=5) -> pd.DataFrame:
+    grid = folder / "grid.csv"
+    evaluate_curve(
+        kind(networks.vertices),
+        points,
+        networks.workspace,
+        TRAINING,
+        EvaluationSettings(batch_size=32),
+        predictions=predictions,
+        grid=grid,
+        fingerprint=["job", kind.__name__],
+    )
+    return pd.read_csv(grid)
+
+
+def test_grid(make_networks, tmp_path) -> None:
+    networks = make_networks("batch_norm")
+    grid = run(networks, tmp_path / "curve", Polychain)
+    assert list(grid.columns) == [
+        "t",
+        "length",
+        "distance",
+        "coefficient_0",
+        "coefficient_1",
+        "coefficient_2",
+        "norm",
+        *METRICS,
+    ]
+    assert grid["t"].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    start, bend, end = networks.vertices.double()
+    first, second = (bend - start).norm().item(), (end - bend).norm().item()
+    assert grid["length"].tolist() == pytest.approx(
+        [0, first / 2, first, first + second / 2, first + second], rel=1e-6
+    )
+    assert grid["distance"].tolist() == pytest.approx(
+        [
+            0,
+            first / 2,
+            first,
+            ((bend + end) / 2 - start).norm().item(),
+            (end - start).norm().item(),
+        ],
+        rel=1e-6,
+    )
+    assert grid["norm"].tolist()[::2] == pytest.approx(
+        [start.norm().item(), bend.norm().item(), end.norm().item()], rel=1e-6
+    )
+    for part in ("train", "test"):
+        penalty = grid[f"{part}_loss"] - grid[f"{part}_nll"]
+        np.testing.assert_allclose(penalty, 0.01 * grid["norm"] ** 2, rtol=1e-9)
+
+
+def test_files_beside_the_grid(make_networks, tmp_path) -> None:
+    networks = make_networks("plain")
+    grid = run(networks, tmp_path / "curve")
+    labels = networks.workspace.dataset.test.targets
+    correct = safetensors.torch.load_file(tmp_path / "curve" / "correct.safetensors")
+    assert correct["examples"].tolist() == [45]
+    bits = np.unpackbits(correct["correct"].numpy(), axis=1, count=45)
+    np.testing.assert_allclose(grid["test_error"], 100 * (1 - bits.mean(axis=1)))
+    kept = safetensors.torch.load_file(tmp_path / "curve" / "predictions.safetensors")
+    assert torch.equal(kept["labels"], labels)
+    nll = -kept["log_probabilities"].double()[:, torch.arange(45), labels].mean(dim=1)
+    np.testing.assert_allclose(grid["test_nll"], nll, rtol=1e-6)
+    assert sorted(path.name for path in (tmp_path / "curve").iterdir()) == [
+        "correct.safetensors",
+        "grid.csv",
+        "predictions.safetensors",
+    ]
+
+
+def test_predictions_only_where_asked(make_networks, tmp_path) -> None:
+    run(make_networks("plain"), tmp_path, predictions=False)
+    assert not (tmp_path / "predictions.safetensors").exists()
+    assert (tmp_path / "correct.safetensors").exists()
+
+
+class Killed(BaseException):
+    """What a signal does: nobody catches it."""
+
+
+def test_a_killed_job_resumes_to_the_same_files(make_networks, tmp_path, monkeypatch) -> None:
+    networks = make_networks("batch_norm")
+    run(networks, tmp_path / "whole")
+    monkeypatch.setattr(evaluator, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    measure = evaluator.measure
+    calls = 0
+
+    def killing(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise Killed
+        return measure(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(evaluator, "measure", killing)
+        run(networks, tmp_path / "killed")
+    assert (tmp_path / "killed" / ".progress" / "checkpoint.safetensors").exists()
+    run(networks, tmp_path / "killed")
+    names = ["grid.csv", "correct.safetensors", "predictions.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == sorted(names)
+    whole, killed = ((tmp_path / run / "grid.csv").read_bytes() for run in ("whole", "killed"))
+    assert whole == killed
+    for name in names[1:]:
+        whole, killed = (
+            safetensors.torch.load_file(tmp_path / run / name) for run in ("whole", "killed")
+        )
+        assert all(torch.equal(whole[key], killed[key]) for key in whole)
+
+
+def test_a_full_disk_loses_no_measured_point(make_networks, tmp_path, monkeypatch) -> None:
+    networks = make_networks("plain")
+    monkeypatch.setattr(evaluator, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+
+    def fail(path, frame) -> None:
+        raise UserError(f"{path}: {errno.ENOSPC}")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError):
+        patch.setattr(module, "write_frame", fail)
+        run(networks, tmp_path)
+    measured = []
+    measure = evaluator.measure
+    monkeypatch.setattr(
+        evaluator, "measure", lambda *a, **o: measured.append(0) or measure(*a, **o)
+    )
+    run(networks, tmp_path)
+    # The train and the test set of the last point, after whose measurement nothing is saved.
+    assert len(measured) == 2
+
+
+def test_a_single_network(make_networks, tmp_path) -> None:
+    networks = make_networks("batch_norm", 1)
+    workspace = networks.workspace
+    load_weights(networks.paths[0], workspace.network, workspace.flat, workspace.flat.vector)
+    metrics = tmp_path / "evaluation" / "metrics.csv"
+    evaluate_network(
+        workspace,
+        TRAINING,
+        EvaluationSettings(batch_size=32),
+        metrics=metrics,
+        fingerprint="job",
+    )
+    frame = pd.read_csv(metrics)
+    assert list(frame.columns) == ["norm", *METRICS]
+    assert len(frame) == 1
+    kept = safetensors.torch.load_file(metrics.parent / "predictions.safetensors")
+    # With the statistics of its training, which are in the file.
+    plain = networks.workspace.network
+    plain.load_state_dict(networks.states[0])
+    inputs, targets = next(workspace.dataset.test.batches(45))
+    with torch.no_grad():
+        expected = plain.eval()(inputs).log_softmax(dim=1)
+    torch.testing.assert_close(kept["log_probabilities"][0], expected)
+    wrong = (expected.argmax(dim=1) != targets).double().mean().item()
+    assert frame["test_error"][0] == pytest.approx(100 * wrong)
+    assert sorted(path.name for path in metrics.parent.iterdir()) == [
+        "correct.safetensors",
+        "metrics.csv",
+        "predictions.safetensors",
+    ]

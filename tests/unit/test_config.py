@@ -1,0 +1,945 @@
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mode_connectivity.config import (
+    LISTED,
+    ConfigError,
+    artefact_names,
+    artefact_parts,
+    load_config,
+    merge,
+    read_yaml,
+)
+from mode_connectivity.settings import UserError
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = [s for s in ("demo", "paper") if any((ROOT / "config" / s).glob("*.yaml"))]
+
+RECIPES = """
+evaluation: {batch_size: 50}
+datasets:
+  digits: {title: Digits, source: digits}
+  small: {extends: digits, image_size: 16}
+recipes:
+  plain:
+    dataset: digits
+    network: {name: fully_connected, hidden: [4, 4]}
+    training:
+      epochs: 20
+      batch_size: 32
+      learning_rate: 0.05
+      optimiser: {name: adam, weight_decay: 0.1}
+      schedule: {name: step, milestones: [10], factor: 0.2}
+      snapshots: [5, 10]
+  wide: {extends: plain, network: {hidden: [8, 8]}}
+  other_data: {extends: plain, dataset: small}
+"""
+CURVES = """
+curves:
+  segment: {kind: segment, start: plain/1, end: plain/2, points: 11, predictions: true}
+  random: {extends: segment, kind: random_segment}
+  trivial: {extends: segment, kind: trivial_path}
+  bezier: {extends: segment, kind: bezier, training: {epochs: 6}}
+  polychain: {extends: bezier, kind: polychain}
+planes:
+  independent: {start: plain/1, end: plain/2, third: plain/3}
+  of_bezier: {extends: independent, third: bezier}
+  of_polychain: {extends: independent, third: polychain}
+ensembles:
+  points: {curve: polychain}
+artefacts:
+  garipov2018_table2: {rows: {plain: {curves: [segment, bezier, polychain]}}}
+  garipov2018_curve_ensemble: {curve_points: points, networks: [plain/1, plain/2, plain/3]}
+  garipov2018_trivial_path: {curves: [trivial]}
+  garipov2018_figure1: &planes
+    {independent: independent, bezier: of_bezier, polychain: of_polychain}
+  garipov2018_figure2:
+    {segment: segment, bezier: bezier, polychain: polychain, curve_points: points}
+  garipov2018_figure3: {curves: [bezier], option: hidden}
+  garipov2018_figure4: {segment: segment, polychain: polychain, random_segment: random}
+  garipov2018_figure8: *planes
+"""
+NAMED = ("datasets", "recipes", "curves", "planes", "ensembles", "artefacts")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "config" / "demo"
+    folder.mkdir(parents=True)
+    (folder / "recipes.yaml").write_text(RECIPES)
+    (folder / "curves.yaml").write_text(CURVES)
+    return tmp_path
+
+
+def user(text: str) -> dict[str, Any]:
+    content = yaml.safe_load(text)
+    assert content is None or isinstance(content, dict)
+    return content or {}
+
+
+def mistakes(root: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(user(text), root)
+    count = len(caught.value.mistakes)
+    heading, *lines = str(caught.value).splitlines()
+    assert heading == f"the config has {count} mistake{'s' if count > 1 else ''}:"
+    assert lines == [f"  {mistake}" for mistake in caught.value.mistakes]
+    return caught.value.mistakes
+
+
+def test_valid_config_is_loaded(root: Path) -> None:
+    config = load_config({}, root)
+    assert config.scale == "demo"
+    assert config.evaluation.batch_size == 50
+    assert list(config.datasets) == ["digits", "small"]
+    assert config.datasets["small"].title == "Digits"
+    assert config.datasets["small"].image_size == 16
+    assert config.recipes["wide"].network.options == {"hidden": [8, 8]}
+    assert config.curves["random"].points == 11
+    assert config.recipe_of_curve("bezier") is config.recipes["plain"]
+    assert config.recipe_of_plane("independent") is config.recipes["plain"]
+    assert config.ensembles["points"].points == 50
+    assert config.artefacts.garipov2018_figure7 is None
+    assert config.artefacts.garipov2018_figure8 == config.artefacts.garipov2018_figure1
+
+
+def test_artefacts_and_rows_have_names(root: Path) -> None:
+    assert artefact_names(load_config({}, root)) == [
+        "garipov2018_table2",
+        "garipov2018_table2_plain",
+        "garipov2018_curve_ensemble",
+        "garipov2018_trivial_path",
+        "garipov2018_figure1",
+        "garipov2018_figure2",
+        "garipov2018_figure3",
+        "garipov2018_figure4",
+        "garipov2018_figure8",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("artefact", "parts"),
+    [
+        (
+            "garipov2018_table2",
+            [("curves", "rows", name) for name in ("segment", "bezier", "polychain")],
+        ),
+        (
+            "garipov2018_curve_ensemble",
+            [
+                ("ensembles", "curve_points", "points"),
+                *(("networks", "networks", f"plain/{seed}") for seed in (1, 2, 3)),
+            ],
+        ),
+        ("garipov2018_trivial_path", [("curves", "curves", "trivial")]),
+        (
+            "garipov2018_figure1",
+            [
+                ("planes", "independent", "independent"),
+                ("planes", "bezier", "of_bezier"),
+                ("planes", "polychain", "of_polychain"),
+            ],
+        ),
+        (
+            "garipov2018_figure2",
+            [
+                *(("curves", name, name) for name in ("segment", "bezier", "polychain")),
+                ("ensembles", "curve_points", "points"),
+            ],
+        ),
+        (
+            "garipov2018_figure4",
+            [
+                ("curves", "segment", "segment"),
+                ("curves", "polychain", "polychain"),
+                ("curves", "random_segment", "random"),
+            ],
+        ),
+    ],
+)
+def test_parts_of_an_artefact(root: Path, artefact: str, parts: list[tuple[str, str, str]]) -> None:
+    artefacts = load_config({}, root).artefacts
+    assert list(artefact_parts(getattr(artefacts, artefact))) == parts
+
+
+def test_users_config_goes_over_that_of_the_scale(root: Path) -> None:
+    config = load_config(
+        user(
+            """
+            results: /scratch
+            threads: 3
+            select: [garipov2018, garipov2018_table2_mine]
+            evaluation: {augment_metrics: true}
+            recipes:
+              plain: {training: {epochs: 30}}
+              mine: {extends: wide, training: {snapshots: [7]}}
+            curves:
+              mine: {extends: segment, start: mine/1, end: mine/2@7}
+            artefacts:
+              garipov2018_table2: {rows: {mine: {curves: [mine]}}}
+            """
+        ),
+        root,
+    )
+    assert (config.results, config.threads, config.data) == ("/scratch", 3, "data")
+    assert config.evaluation.batch_size == 50
+    assert config.evaluation.augment_metrics
+    assert config.recipes["plain"].training.epochs == 30
+    assert config.recipes["wide"].training.epochs == 30
+    assert config.recipes["mine"].training.snapshots == [7]
+    assert config.recipes["mine"].network.options == {"hidden": [8, 8]}
+    assert config.artefacts.garipov2018_table2 is not None
+    assert list(config.artefacts.garipov2018_table2.rows) == ["plain", "mine"]
+
+
+def test_what_snakemake_hands_over_is_accepted_and_left_alone(root: Path) -> None:
+    given = OrderedDict(
+        scale="demo",
+        pathvars={"results": "/scratch"},
+        recipes=OrderedDict(mine=OrderedDict(extends="plain", training={"epochs": 30})),
+        curves=OrderedDict(mine={"extends": "bezier", "start": "mine/1", "end": "mine/2"}),
+    )
+    before = repr(given)
+    assert load_config(given, root).curves["mine"].points == 11
+    assert repr(given) == before
+
+
+@pytest.mark.parametrize("key", [*NAMED, "evaluation", "select", "scale", "results", "threads"])
+def test_key_left_empty_in_the_users_config_changes_nothing(root: Path, key: str) -> None:
+    assert load_config({key: None}, root) == load_config({}, root)
+
+
+@pytest.mark.parametrize("section", NAMED)
+def test_section_left_empty_in_the_only_file_has_nothing(tmp_path: Path, section: str) -> None:
+    (tmp_path / "config" / "demo").mkdir(parents=True)
+    (tmp_path / "config" / "demo" / "a.yaml").write_text(f"{section}:\n")
+    config = load_config({}, tmp_path)
+    assert artefact_names(config) == []
+    assert not (config.datasets or config.recipes or config.curves)
+    assert not (config.planes or config.ensembles)
+
+
+def test_empty_training_of_a_curve_is_none(root: Path) -> None:
+    config = load_config(
+        user("curves: {straight: {extends: bezier, kind: segment, training:}}"), root
+    )
+    assert config.curves["straight"].training is None
+    (mistake,) = mistakes(root, "curves: {bent: {extends: bezier, training:}}")
+    assert mistake == (
+        "config.yaml: curves.bent: a bezier is trained: give its training, such as {epochs: 50}; "
+        "what is left out is that of the recipe at its start"
+    )
+
+
+def test_empty_training_of_a_recipe_is_missing(root: Path) -> None:
+    assert mistakes(root, "recipes: {mine: {extends: plain, training:}}") == [
+        "config.yaml: recipes.mine.training: is missing; give a block (key: value) with the keys "
+        "epochs, batch_size, learning_rate, optimiser, schedule, augmentation, snapshots, precision"
+    ]
+
+
+def test_empty_key_takes_back_what_was_inherited(root: Path) -> None:
+    config = load_config(
+        user(
+            """
+            datasets: {digits2: {extends: small, image_size: }}
+            recipes: {mine: {extends: plain, training: {schedule: , snapshots: }}}
+            artefacts: {garipov2018_figure8: }
+            """
+        ),
+        root,
+    )
+    assert config.datasets["digits2"].image_size is None
+    assert config.recipes["mine"].training.schedule.name == "piecewise_linear"
+    assert config.recipes["mine"].training.snapshots == []
+    assert "garipov2018_figure8" not in artefact_names(config)
+
+
+def test_records_may_extend_in_any_order_and_over_several_steps(root: Path) -> None:
+    config = load_config(
+        user(
+            """
+            curves:
+              c: {extends: b, points: 4}
+              b: {extends: a, end: plain/3, training: {learning_rate: 0.5}}
+              a: {extends: polychain, points: 3, bends: 2}
+            """
+        ),
+        root,
+    )
+    curve = config.curves["c"]
+    assert (curve.points, curve.end, curve.bends, curve.kind) == (4, "plain/3", 2, "polychain")
+    assert curve.training is not None
+    assert (curve.training.epochs, curve.training.learning_rate) == (6, 0.5)
+
+
+def test_curves_training_begins_with_that_of_its_starts_recipe(root: Path) -> None:
+    config = load_config({}, root)
+    training, of_recipe = config.curves["bezier"].training, config.recipes["plain"].training
+    assert training is not None
+    assert training.epochs == 6
+    assert training.snapshots == []
+    for key in ("batch_size", "learning_rate", "optimiser", "schedule", "augmentation"):
+        assert getattr(training, key) == getattr(of_recipe, key)
+
+
+def test_curves_training_follows_its_own_start(root: Path) -> None:
+    config = load_config(
+        user(
+            """
+            recipes: {slow: {extends: plain, training: {learning_rate: 0.001}}}
+            curves: {slow: {extends: bezier, start: slow/1, end: slow/2@5}}
+            """
+        ),
+        root,
+    )
+    training = config.curves["slow"].training
+    assert training is not None
+    assert (training.learning_rate, training.epochs) == (0.001, 6)
+
+
+def test_schedule_of_the_same_name_is_merged_and_of_another_replaced(root: Path) -> None:
+    config = load_config(
+        user(
+            """
+            curves:
+              same: {extends: bezier, training: {schedule: {milestones: [2, 4]}}}
+              other: {extends: bezier, training: {schedule: {name: cosine}}}
+            """
+        ),
+        root,
+    )
+    same, other = (config.curves[name].training for name in ("same", "other"))
+    assert same is not None
+    assert other is not None
+    assert same.schedule.model_dump() == {
+        "per": "epoch",
+        "name": "step",
+        "milestones": [2, 4],
+        "factor": 0.2,
+    }
+    assert other.schedule.model_dump() == {"per": "epoch", "name": "cosine", "minimum": 0.0}
+
+
+def test_network_of_another_name_shares_no_options(root: Path) -> None:
+    config = load_config(
+        user("recipes: {vgg: {extends: plain, network: {name: vgg16, width: 4}}}"), root
+    )
+    assert config.recipes["vgg"].network.options == {"width": 4}
+
+
+def test_merge() -> None:
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+    over = {"a": {"c": [3]}, "d": {"e": 4}, "f": None}
+    merged = merge(base, over)
+    assert merged == {"a": {"b": 1, "c": [3]}, "d": {"e": 4}, "f": None}
+    merged["a"]["c"].append(5)
+    merged["d"]["e"] = 6
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+    assert over == {"a": {"c": [3]}, "d": {"e": 4}, "f": None}
+
+
+def test_all_mistakes_are_told_at_once(root: Path) -> None:
+    told = mistakes(
+        root,
+        """
+        threads: 0
+        select: [garipov2019]
+        curvs: {}
+        evaluation: {batch_size: none}
+        datasets: {digits: {titel: Digits}}
+        recipes: {plain: {network: {hiden: 3}, training: {epochs: -1, learning_rate: 5e-2}}}
+        curves: {bezier: {points: 1, end: plian/2}, Bad: {}}
+        planes: {independent: {third: plain}}
+        ensembles: {points: {curve: polychian}}
+        artefacts: {garipov2018_figure3: {option: width}, garipov2018_figure9: {}}
+        """,
+    )
+    assert [mistake.split(": ")[1] for mistake in told] == [
+        "curves.Bad",
+        "datasets.digits.titel",
+        "recipes.plain.network",
+        "recipes.plain.training.epochs",
+        "recipes.plain.training.learning_rate",
+        "curves.bezier.points",
+        "threads",
+        "evaluation.batch_size",
+        "curvs",
+        "artefacts.garipov2018_figure9",
+        "curves.bezier.end",
+        "planes.independent.third",
+        "ensembles.points.curve",
+        "select",
+    ]
+    assert all(mistake.startswith("config.yaml: ") for mistake in told)
+
+
+ONE_MISTAKE = [
+    # unknown keys, at every level
+    (
+        "curvs: {}",
+        "config.yaml: curvs: unknown key; allowed: artefacts, curves, data, ",
+        "'curves'",
+    ),
+    ("curvs:", "config.yaml: curvs: unknown key; allowed: ", "'curves'"),
+    ("evaluation: {bach_size: 3}", "config.yaml: evaluation.bach_size: unknown", "'batch_size'"),
+    ("recipes: {plain: {trainin: {}}}", "config.yaml: recipes.plain.trainin: unk", "'training'"),
+    ("recipes: {plain: {extend: a}}", "config.yaml: recipes.plain.extend: unkn", "'extends'"),
+    (
+        "recipes: {plain: {batch_size: 3}}",
+        "config.yaml: recipes.plain.batch_size: unknown",
+        "'training.batch_size'",
+    ),
+    (
+        "recipes: {plain: {training: {epoch: 3}}}",
+        "config.yaml: recipes.plain.training.epoch: unknown key; allowed: augmentation, batch_size",
+        "'epochs'",
+    ),
+    (
+        "recipes: {plain: {training: {optimiser: {momentun: 0.3}}}}",
+        "config.yaml: recipes.plain.training.optimiser.momentun: unknown key; allowed: momentum, ",
+        "'momentum'",
+    ),
+    (
+        "recipes: {plain: {training: {schedule: {milestone: [3]}}}}",
+        "config.yaml: recipes.plain.training.schedule.milestone: unknown key; allowed: factor, ",
+        "'milestones'",
+    ),
+    (
+        "recipes: {plain: {network: {hiden: [3]}}}",
+        "config.yaml: recipes.plain.network: network 'fully_connected': option 'hiden' is unknown",
+        "'hidden'",
+    ),
+    ("curves: {bezier: {bend: 3}}", "config.yaml: curves.bezier.bend: unknown", "'bends'"),
+    ("planes: {of_bezier: {margins: 1}}", "config.yaml: planes.of_bezier.margins: ", "'margin'"),
+    (
+        "artefacts: {garipov2018_table2: {rows: {plain: {curve: []}}}}",
+        "config.yaml: artefacts.garipov2018_table2.rows.plain.curve: unknown",
+        "'curves'",
+    ),
+    (
+        "artefacts: {garipov2018_figure22: {}}",
+        "config.yaml: artefacts.garipov2018_figure22: unknown key; allowed: garipov2018_curve_ens",
+        "'garipov2018_figure2'",
+    ),
+    ("1: a", "config.yaml: 1: unknown key; allowed: ", ""),
+    # unknown names
+    (
+        "recipes: {plain: {network: {name: fully_conected}}}",
+        "config.yaml: recipes.plain.network: network 'fully_conected' is unknown; networks: ",
+        "'fully_connected'",
+    ),
+    (
+        "recipes: {plain: {dataset: digit}}",
+        "config.yaml: recipes.plain.dataset: 'digit' is unknown; datasets: digits, small; ",
+        "'digits'",
+    ),
+    (
+        "curves: {segment: {end: plin/2}}",
+        "config.yaml: curves.segment.end: 'plin' is unknown; recipes: other_data, plain, wide; ",
+        "'plain'",
+    ),
+    (
+        "planes: {of_bezier: {third: beziers}}",
+        "config.yaml: planes.of_bezier.third: 'beziers' is unknown; curves: bezier, polychain, ",
+        "'bezier'",
+    ),
+    (
+        "ensembles: {more: {curve: polichain}}",
+        "config.yaml: ensembles.more.curve: 'polichain' is unknown; curves: ",
+        "'polychain'",
+    ),
+    (
+        "artefacts: {garipov2018_figure1: {bezier: of_beziers}}",
+        "config.yaml: artefacts.garipov2018_figure1.bezier: 'of_beziers' is unknown; planes: ",
+        "'of_bezier'",
+    ),
+    (
+        "artefacts: {garipov2018_figure2: {curve_points: point}}",
+        "config.yaml: artefacts.garipov2018_figure2.curve_points: 'point' is unknown; ensembles: ",
+        "'points'",
+    ),
+    (
+        "artefacts: {garipov2018_table2: {rows: {plain: {curves: [segment, beziers]}}}}",
+        "config.yaml: artefacts.garipov2018_table2.rows.plain.curves: 'beziers' is unknown; ",
+        "'bezier'",
+    ),
+    (
+        "curves: {mine: {extends: polichain}}",
+        "config.yaml: curves.mine.extends: 'polichain' is unknown; curves: ",
+        "'polychain'",
+    ),
+    (
+        "select: [garipov2018_figure5]",
+        "config.yaml: select: 'garipov2018_figure5' is no artefact of this scale; "
+        "allowed: garipov2018, garipov2018_table2, garipov2018_table2_plain, ",
+        None,
+    ),
+    ("select: [garipov2081]", "config.yaml: select: 'garipov2081' is no artefact", "'garipov2018'"),
+    ("scale: papr", "config.yaml: scale: found 'papr'; it must be one of demo, paper; ", "'paper'"),
+    ("scale: [demo]", "config.yaml: scale: found ['demo']; it must be one of demo, paper", ""),
+    ("scale: 0", "config.yaml: scale: found 0; it must be one of demo, paper", ""),
+    # values
+    (
+        "recipes: {plain: {training: {learning_rate: 5e-2}}}",
+        "config.yaml: recipes.plain.training.learning_rate: found '5e-2'; it must be a number, "
+        "without quotes and with a point: 0.05",
+        None,
+    ),
+    (
+        "recipes: {plain: {training: {schedule: {milestones: [5, '7']}}}}",
+        "config.yaml: recipes.plain.training.schedule.milestones[1]: found '7'; it must be an "
+        "integer, without quotes: 7",
+        None,
+    ),
+    (
+        "recipes: {plain: {training: {epochs: -3}}}",
+        "config.yaml: recipes.plain.training.epochs: found -3; it must be greater than 0",
+        None,
+    ),
+    ("curves: {random: {points: 1}}", "config.yaml: curves.random.points: found 1; it must", None),
+    ("curves: {bezier: {bends: 0}}", "config.yaml: curves.bezier.bends: found 0; it must be", None),
+    ("download: 'no'", "config.yaml: download: found 'no'; it must be true or false", None),
+    ("threads: 1.0", "config.yaml: threads: found 1.0; it must be an integer", None),
+    ("device: Cuda", "config.yaml: device: found 'Cuda'; it must be one of auto, cp", "'cuda'"),
+    ("results: ''", "config.yaml: results: is empty; give a text", None),
+    (
+        "select: garipov2018",
+        "config.yaml: select: found 'garipov2018'; it must be a list of texts; write [garipov2018]",
+        None,
+    ),
+    (
+        "recipes: {mine: {extends: plain, network: vgg16}}",
+        "config.yaml: recipes.mine.network: found 'vgg16'; it must be a block (key: value) with "
+        "the keys name and its options; write {name: vgg16}",
+        None,
+    ),
+    ("curves: {mine: 3}", "config.yaml: curves.mine: found 3; it must be a block (key: ", None),
+    ("curves: {mine: }", "config.yaml: curves.mine: found nothing; it must be a block", None),
+    ("planes: [of_bezier]", "config.yaml: planes: found ['of_bezier']; it must be named", None),
+    ("artefacts: all", "config.yaml: artefacts: found 'all'; it must be named blocks", None),
+    (
+        "recipes: {mine: {extends: [plain]}}",
+        "config.yaml: recipes.mine.extends: found ['plain']; it must be the name of one record",
+        None,
+    ),
+    # trainings and schedules
+    (
+        "recipes: {plain: {training: {schedule: {name: cosine_restarts}}}}",
+        "config.yaml: recipes.plain.training.schedule.period: is missing; give an integer (epochs "
+        "of the first period)",
+        None,
+    ),
+    (
+        "recipes: {plain: {training: {schedule: {name: cosin}}}}",
+        "config.yaml: recipes.plain.training.schedule.name: found 'cosin'; it must be one of ",
+        "'cosine'",
+    ),
+    (
+        "recipes: {mine: {extends: plain, training: {epochs: 8}}}",
+        "config.yaml: recipes.mine.training: snapshots [10] lie beyond the 8 epochs of training",
+        None,
+    ),
+    (
+        "recipes: {plain: {training: {snapshots: [5, 5]}}}",
+        "config.yaml: recipes.plain.training: snapshots [5, 5] name an epoch twice",
+        None,
+    ),
+    (
+        "curves: {random: {bends: 1}}",
+        "config.yaml: curves.random: a random_segment has nothing to train: take bends out",
+        None,
+    ),
+    (
+        "curves: {mine: {extends: segment, training: {epochs: 3}}}",
+        "config.yaml: curves.mine: a segment has nothing to train: take training out",
+        None,
+    ),
+    (
+        "curves: {mine: {extends: segment, kind: polychain}}",
+        "config.yaml: curves.mine: a polychain is trained: give its training",
+        None,
+    ),
+    (
+        "curves: {mine: {extends: bezier, start: plian/1}}",
+        "config.yaml: curves.mine.start: 'plian' is unknown; recipes: ",
+        "'plain'",
+    ),
+    # references
+    (
+        "curves: {random: {end: plain}}",
+        "config.yaml: curves.random.end: 'plain' is no network; write recipe/seed or, for a "
+        "snapshot, recipe/seed@epoch",
+        None,
+    ),
+    ("curves: {random: {end: plain/x}}", "config.yaml: curves.random.end: 'plain/x' is no", None),
+    ("curves: {random: {end: plain/02}}", "config.yaml: curves.random.end: 'plain/02' is no", None),
+    ("curves: {random: {end: 2}}", "config.yaml: curves.random.end: found 2; it must be a t", None),
+    (
+        "curves: {random: {end: plain/2@7}}",
+        "config.yaml: curves.random.end: recipe 'plain' keeps no snapshot of epoch 7; its "
+        "training.snapshots: 5, 10",
+        None,
+    ),
+    (
+        "curves: {random: {end: plain/2@20}}",
+        "config.yaml: curves.random.end: recipe 'plain' keeps no snapshot of epoch 20; its "
+        "training.snapshots: 5, 10; write plain/2 for the last epoch",
+        None,
+    ),
+    (
+        "curves: {random: {end: plain/1}}",
+        "config.yaml: curves.random: start and end are the same network, plain/1: give two "
+        "different seeds, recipes or epochs",
+        None,
+    ),
+    (
+        "curves: {random: {end: wide/1}}",
+        "config.yaml: curves.random: connects different networks: fully_connected(hidden=[4, 4]) "
+        "and fully_connected(hidden=[8, 8]); all must be equal",
+        None,
+    ),
+    (
+        "curves: {mine: {extends: segment, end: other_data/1}}",
+        "config.yaml: curves.mine: connects different data sets: digits and small; all must be",
+        None,
+    ),
+    (
+        "planes: {mine: {extends: independent, third: plain/2}}",
+        "config.yaml: planes.mine: start, end and third must be three different points",
+        None,
+    ),
+    (
+        "planes: {mine: {extends: independent, third: wide/2}}",
+        "config.yaml: planes.mine: connects different networks: ",
+        None,
+    ),
+    (
+        "planes: {mine: {extends: independent, third: segment}}",
+        "config.yaml: planes.mine.third: curve 'segment' is a segment and has no bend; name a ",
+        None,
+    ),
+    (
+        "planes: {mine: {extends: independent, start: wide/1, end: wide/2, third: bezier}}",
+        "config.yaml: planes.mine: connects different networks: ",
+        None,
+    ),
+    # extends
+    (
+        "curves: {a: {extends: b}, b: {extends: c}, c: {extends: a}}",
+        "config.yaml: curves.c.extends: a extends b extends c extends a: a record cannot extend",
+        None,
+    ),
+    (
+        "curves: {a: {extends: a}}",
+        "config.yaml: curves.a.extends: a extends a: a record cannot extend itself",
+        None,
+    ),
+    # names
+    (
+        "curves: {My-Curve: {extends: segment}}",
+        "config.yaml: curves.My-Curve: is no name: use lower-case letters, digits and underscores",
+        None,
+    ),
+    ("curves: {2: {extends: segment}}", "config.yaml: curves[2]: is no name: use lower-case", None),
+    ("curves: {'a/b': {extends: segment}}", "config.yaml: curves.a/b: is no name: use lower", None),
+    # artefacts
+    (
+        "artefacts: {garipov2018_table2: {rows: {plain: {curves: [bezier, polychain]}}}}",
+        "config.yaml: artefacts.garipov2018_table2.rows.plain: names 0 segments; it must be "
+        "exactly one, as its ends are the single networks of the row",
+        None,
+    ),
+    (
+        """
+        curves: {mine: {extends: segment, end: plain/3}}
+        artefacts: {garipov2018_table2: {rows: {plain: {curves: [segment, mine]}}}}
+        """,
+        "config.yaml: artefacts.garipov2018_table2.rows.plain: names 2 segments; it must be ",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_table2: {rows: {plain: {curves: [segment, bezier, bezier]}}}}",
+        "config.yaml: artefacts.garipov2018_table2.rows.plain.curves: names bezier twice; each may",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_table2: {rows: {My-Row: {curves: [segment]}}}}",
+        "config.yaml: artefacts.garipov2018_table2.rows.My-Row: is no name: use lower-case",
+        None,
+    ),
+    (
+        """
+        curves: {of_wide: {extends: bezier, start: wide/1, end: wide/2}}
+        artefacts: {garipov2018_table2: {rows: {plain: {curves: [segment, of_wide]}}}}
+        """,
+        "config.yaml: artefacts.garipov2018_table2.rows.plain: shows different networks: ",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_curve_ensemble: {networks: [plain/1, plain/2, plain/1]}}",
+        "config.yaml: artefacts.garipov2018_curve_ensemble.networks: names plain/1 twice; each ",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_curve_ensemble: {networks: [plain/1, plain/2, plain/3@5]}}",
+        "config.yaml: artefacts.garipov2018_curve_ensemble.networks: plain/3@5 is a snapshot; only",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_curve_ensemble: {networks: [plain/3, plain/1, plain/2]}}",
+        "config.yaml: artefacts.garipov2018_curve_ensemble.networks: begins with plain/3 and "
+        "plain/1; the first two must be the ends of the ensemble's curve, plain/1 and plain/2",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_trivial_path: {curves: []}}",
+        "config.yaml: artefacts.garipov2018_trivial_path.curves: is empty; give a list of texts",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_trivial_path: {curves: [segment]}}",
+        "config.yaml: artefacts.garipov2018_trivial_path.curves: curve 'segment' is a segment; it "
+        "must be a trivial_path",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_figure2: {segment: bezier}}",
+        "config.yaml: artefacts.garipov2018_figure2.segment: curve 'bezier' is a bezier; it must "
+        "be a segment",
+        None,
+    ),
+    (
+        """
+        curves: {mine: {extends: bezier, end: plain/3}}
+        artefacts: {garipov2018_figure2: {bezier: mine}}
+        """,
+        "config.yaml: artefacts.garipov2018_figure2: shows curves between different networks: "
+        "plain/1 and plain/2; plain/1 and plain/3; all must be equal",
+        None,
+    ),
+    (
+        """
+        ensembles: {of_bezier: {curve: bezier}}
+        artefacts: {garipov2018_figure2: {curve_points: of_bezier}}
+        """,
+        "config.yaml: artefacts.garipov2018_figure2.curve_points: ensemble 'of_bezier' has points "
+        "of 'bezier'; they must be those of the polychain, 'polychain'",
+        None,
+    ),
+    (
+        "curves: {random: {predictions: false}}",
+        "config/demo/curves.yaml: artefacts.garipov2018_figure4: needs the predictions: true of "
+        "curve 'random'",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_figure3: {option: hiden}}",
+        "config.yaml: artefacts.garipov2018_figure3.option: network 'fully_connected' of curve "
+        "'bezier' has no option 'hiden'; options: hidden; did you mean 'hidden'?",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_figure1: {bezier: of_polychain}}",
+        "config.yaml: artefacts.garipov2018_figure1.bezier: curve 'polychain' is a polychain; it "
+        "must be a bezier",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_figure1: {bezier: independent}}",
+        "config.yaml: artefacts.garipov2018_figure1.bezier: the third point of plane 'independent' "
+        "must be a bezier",
+        None,
+    ),
+    (
+        "artefacts: {garipov2018_figure1: {independent: of_bezier}}",
+        "config.yaml: artefacts.garipov2018_figure1.independent: the third point of plane "
+        "'of_bezier' must be a network",
+        None,
+    ),
+    (
+        """
+        planes: {mine: {extends: independent, end: plain/4}}
+        artefacts: {garipov2018_figure1: {independent: mine}}
+        """,
+        "config.yaml: artefacts.garipov2018_figure1: shows planes through different networks: "
+        "plain/1 and plain/2; plain/1 and plain/4; all must be equal",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected", "near"), ONE_MISTAKE)
+def test_one_mistake(root: Path, text: str, expected: str, near: str | None) -> None:
+    told = mistakes(root, text)
+    assert len(told) == 1, told
+    assert told[0].startswith(expected)
+    if near:
+        assert f"; did you mean {near}?" in told[0]
+    else:
+        assert near is None or "did you mean" not in told[0]
+
+
+def test_mistake_in_a_shipped_file_is_placed_there(root: Path) -> None:
+    file = root / "config" / "demo" / "recipes.yaml"
+    file.write_text(RECIPES.replace("epochs: 20", "epochs: 0"))
+    (mistake,) = mistakes(root, "")
+    assert mistake.startswith("config/demo/recipes.yaml: recipes.plain.training.epochs: found 0")
+
+
+def test_inherited_mistake_is_told_once_but_one_made_again_twice(root: Path) -> None:
+    told = mistakes(
+        root,
+        """
+        recipes:
+          plain: {dataset: digit, training: {batch_size: 0, precision: low, snapshots: [a]}}
+          mine: {extends: plain, training: {batch_size: 0, snapshots: [a]}}
+        """,
+    )
+    assert [mistake.split(": ")[1] for mistake in told] == [
+        "recipes.plain.training.batch_size",
+        "recipes.plain.training.snapshots[0]",
+        "recipes.plain.training.precision",
+        "recipes.mine.training.batch_size",
+        "recipes.mine.training.snapshots[0]",
+        "recipes.plain.dataset",
+    ]
+
+
+def test_network_defaults_are_equal_given_or_not(root: Path) -> None:
+    config = load_config(
+        user(
+            """
+            recipes:
+              a: {extends: plain, network: {name: vgg16, width: 64}}
+              b: {extends: plain, network: {name: vgg16}}
+            curves: {mine: {kind: segment, start: a/1, end: b/1}}
+            """
+        ),
+        root,
+    )
+    assert config.curves["mine"].start == "a/1"
+
+
+def test_planes_and_curves_may_share_names(root: Path) -> None:
+    load_config(
+        user(
+            """
+            planes: {segment: {extends: of_bezier}}
+            artefacts: {garipov2018_figure1: {bezier: segment}}
+            """
+        ),
+        root,
+    )
+
+
+def test_many_known_names_are_not_all_listed(root: Path) -> None:
+    names = ", ".join(f"curve{n:02}: {{extends: segment}}" for n in range(40))
+    (mistake,) = mistakes(root, f"curves: {{{names}}}\nensembles: {{mine: {{curve: curve41}}}}")
+    assert mistake.count("curve") < LISTED + 8
+    assert f" and {45 - LISTED} more; did you mean 'curve" in mistake
+
+
+def test_select_without_artefacts(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, "select: [garipov2018]") == [
+        "config.yaml: select: 'garipov2018' is no artefact of this scale; allowed: none"
+    ]
+
+
+def test_same_record_in_two_shipped_files(root: Path) -> None:
+    (root / "config" / "demo" / "more.yaml").write_text("curves: {random: {points: 3}}")
+    assert mistakes(root, "") == [
+        "config/demo/more.yaml: curves.random: is given in config/demo/curves.yaml as well"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "line 3: the key 'a' is given twice"),
+        ("a:\n  b: {c: 1, d: 2, c: 3}\n", "line 2: the key 'c' is given twice"),
+        ("- a: {b: 1}\n- {c: 1,\n   c: 2}\n", "line 3: the key 'c' is given twice"),
+        ("a: [1, 2\nb: 3\n", "line 2: not valid YAML: while parsing a flow sequence, "),
+        ("a: b: c\n", "line 1: not valid YAML: mapping values are not allowed here"),
+        ("a: 1\n---\nb: 2\n", "line 2: not valid YAML: expected a single document in the stream"),
+        (
+            "{[a]: 1}\n",
+            "line 1: not valid YAML: while constructing a mapping, found unhashable key",
+        ),
+        ("a: !!python/object:os.system {}\n", "line 1: not valid YAML: could not determine"),
+        ("- a\n- b\n", "holds a list; a config file holds named blocks (key: value)"),
+        ("text\n", "holds a str; a config file holds named blocks (key: value)"),
+        ("a: \x00\n", "not valid YAML: "),
+    ],
+)
+def test_unreadable_file(root: Path, text: str, expected: str) -> None:
+    path = root / "config" / "demo" / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(expected)
+    assert "\n" not in str(caught.value)
+    # What else the file defines is unknown, and no reason to say that it is.
+    (mistake,) = mistakes(root, "threads: 0")
+    assert mistake == f"config/demo/broken.yaml: {caught.value}"
+
+
+def test_file_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_bytes("title: Zürich".encode("latin-1"))
+    with pytest.raises(UserError, match=r"^not valid YAML: 'utf-8' codec can't decode"):
+        read_yaml(path)
+
+
+def test_files_that_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("# nothing\n")
+    assert read_yaml(path) == {}
+    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {<<: [*a, {z: 4}]}\n")
+    assert read_yaml(path)["b"] == {"x": 3, "y": 2}
+    assert read_yaml(path)["c"] == {"x": 1, "y": 2, "z": 4}
+
+
+@pytest.mark.parametrize("scale", SHIPPED)
+def test_shipped_config_loads_soon_and_without_torch(scale: str) -> None:
+    program = f"""
+import sys, time
+from pathlib import Path
+from mode_connectivity.config import load_config
+start = time.process_time()
+config = load_config({{"scale": {scale!r}}}, Path({str(ROOT)!r}))
+print(time.process_time() - start, len(config.recipes), "torch" in sys.modules)
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert finished.returncode == 0, finished.stderr
+    seconds, recipes, torch_imported = finished.stdout.split()
+    assert torch_imported == "False"
+    assert int(recipes) > 0
+    assert float(seconds) < 0.5
+
+
+@pytest.mark.parametrize("scale", SHIPPED)
+def test_every_recipe_and_curve_survives_the_way_to_its_job(scale: str) -> None:
+    config = load_config({"scale": scale}, ROOT)
+    for records in (config.datasets, config.recipes, config.planes):
+        for settings in records.values():
+            assert type(settings)(**settings.model_dump(mode="json")) == settings
+    for curve in config.curves.values():
+        dumped = curve.model_dump(mode="json", exclude_unset=True)
+        assert type(curve)(**dumped) == curve
+
+
+def test_users_config_file_is_valid() -> None:
+    shipped = read_yaml(ROOT / "config.yaml")
+    assert load_config(shipped, ROOT) == load_config({}, ROOT)

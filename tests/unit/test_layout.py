@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from mode_connectivity import layout
+from mode_connectivity.training.recipes import NetworkReference
+
+
+def test_paths_of_the_contract() -> None:
+    assert layout.dataset("digits") == "datasets/digits.safetensors"
+    assert layout.network("plain", 3) == "networks/plain/seed3"
+    assert layout.network("plain", "{seed}") == "networks/plain/seed{seed}"
+    assert layout.curve("bezier") == "curves/bezier"
+    assert layout.plane("three") == "planes/three"
+    assert layout.ensemble("points") == "ensembles/points"
+
+
+@pytest.mark.parametrize(
+    ("reference", "path"),
+    [
+        ("plain/3", "networks/plain/seed3/weights.safetensors"),
+        ("plain/3@40", "networks/plain/seed3/snapshots/epoch40.safetensors"),
+        ("plain/0", "networks/plain/seed0/weights.safetensors"),
+    ],
+)
+def test_weights_of_a_reference(reference: str, path: str) -> None:
+    parsed = NetworkReference.parse(reference)
+    assert layout.weights(parsed) == path
+    # A job is given the weights themselves or the folder of all snapshots.
+    given = path if parsed.epoch is None else f"{layout.network('plain', 3)}/snapshots"
+    assert layout.weights_in(given, reference) == Path(path)

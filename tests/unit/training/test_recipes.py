@@ -1,0 +1,96 @@
+import pytest
+from pydantic import ValidationError
+
+from mode_connectivity.training.recipes import (
+    CurveSettings,
+    InitialisationSettings,
+    NetworkReference,
+    NetworkSettings,
+    RecipeSettings,
+)
+
+TRAINING = {"epochs": 3, "learning_rate": 0.1}
+
+
+def test_every_further_key_of_a_network_is_an_option() -> None:
+    network = NetworkSettings.model_validate(
+        {"name": "three_conv_three_fc", "width": 0.3, "channels": [8, 16, 32]}
+    )
+    assert network.options == {"width": 0.3, "channels": [8, 16, 32]}
+    assert network.model_dump() == {"name": "three_conv_three_fc", **network.options}
+    assert NetworkSettings(name="vgg16").options == {}
+
+
+def test_options_are_checked_and_each_mistake_has_a_line() -> None:
+    with pytest.raises(ValidationError) as caught:
+        NetworkSettings.model_validate({"name": "vgg16", "widht": 3, "dropout": "5e-1"})
+    lines = str(caught.value.errors()[0]["ctx"]["error"]).splitlines()
+    assert len(lines) == 2
+    assert "option 'widht' is unknown" in lines[0]
+    assert "did you mean 'width'?" in lines[0]
+    assert "option 'dropout' is '5e-1'" in lines[1]
+
+
+def test_networks_of_the_users_own(tmp_path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text("def net(*, input_shape, classes, depth: int = 3): ...\n")
+    name = f"{path}:net"
+    assert NetworkSettings.model_validate({"name": name, "depth": 4}).options == {"depth": 4}
+    with pytest.raises(ValidationError, match="option 'deep' is unknown"):
+        NetworkSettings.model_validate({"name": name, "deep": 4})
+    with pytest.raises(ValidationError, match="defines no function 'nett'"):
+        NetworkSettings(name=f"{path}:nett")
+
+
+def test_recipes_begin_as_the_reference_code_does() -> None:
+    recipe = RecipeSettings.model_validate(
+        {"dataset": "digits", "network": {"name": "vgg16"}, "training": TRAINING}
+    )
+    assert recipe.initialisation == InitialisationSettings(scheme="fan_out", scale=1.0)
+    assert recipe.title == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "recipe", "seed", "epoch"),
+    [
+        ("digits_vgg16/3", "digits_vgg16", 3, None),
+        ("a/0", "a", 0, None),
+        ("a1/10@200", "a1", 10, 200),
+    ],
+)
+def test_reference(text: str, recipe: str, seed: int, epoch: int | None) -> None:
+    reference = NetworkReference.parse(text)
+    assert reference == NetworkReference(recipe=recipe, seed=seed, epoch=epoch)
+    assert str(reference) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a", "a/", "/1", "a/b", "a/-1", "a/1.0", "a/1@", "a/1@x", "A/1", "1a/1", "a/1/2"),
+        # Equal networks have equal references, and their digits can stand in a path.
+        *("a/01", "a/1@05", "a/1@0", "a/1\n", " a/1", "a/١"),
+    ],
+)
+def test_text_that_is_no_reference(text: str) -> None:
+    with pytest.raises(ValueError, match="is no network; write recipe/seed or, for a snapshot, "):
+        NetworkReference.parse(text)
+
+
+@pytest.mark.parametrize("kind", ["polychain", "bezier"])
+def test_trained_curves(kind: str) -> None:
+    record = {"kind": kind, "start": "a/1", "end": "a/2"}
+    curve = CurveSettings.model_validate({**record, "training": TRAINING, "bends": 3})
+    assert curve.trained
+    assert (curve.bends, curve.points, curve.seed, curve.predictions) == (3, 121, 1, False)
+    with pytest.raises(ValidationError, match=f"a {kind} is trained: give its training, such as"):
+        CurveSettings.model_validate(record)
+
+
+@pytest.mark.parametrize("kind", ["segment", "random_segment", "trivial_path"])
+def test_curves_without_bends(kind: str) -> None:
+    record = {"kind": kind, "start": "a/1", "end": "a/2"}
+    assert not CurveSettings.model_validate({**record, "training": None}).trained
+    for key, value in {"training": TRAINING, "bends": 1}.items():
+        with pytest.raises(ValidationError, match=f"{kind} has nothing to train: take {key} out"):
+            CurveSettings.model_validate({**record, key: value})
