@@ -681,7 +681,5 @@ def read_yaml(path: Path) -> Raw:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(
-            f"holds a {type(content).__name__}; a config file holds named blocks (key: value)"
-        )
+        raise UserError(f"found {shown(content)}; a config file holds named blocks (key: value)")
     return content

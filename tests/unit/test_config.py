@@ -873,8 +873,8 @@ def test_same_record_in_two_shipped_files(root: Path) -> None:
             "line 1: not valid YAML: while constructing a mapping, found unhashable key",
         ),
         ("a: !!python/object:os.system {}\n", "line 1: not valid YAML: could not determine"),
-        ("- a\n- b\n", "holds a list; a config file holds named blocks (key: value)"),
-        ("text\n", "holds a str; a config file holds named blocks (key: value)"),
+        ("- a\n- b\n", "found ['a', 'b']; a config file holds named blocks (key: value)"),
+        ("text\n", "found 'text'; a config file holds named blocks (key: value)"),
         ("a: \x00\n", "not valid YAML: "),
     ],
 )

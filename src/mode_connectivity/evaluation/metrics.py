@@ -42,9 +42,12 @@ def measure(
     correct = []
     start = 0
     for inputs, targets in batches:
-        log_probability = functional.log_softmax(network(inputs).float(), dim=1)
+        logits = network(inputs).float()
+        log_probability = functional.log_softmax(logits, dim=1)
         nll = nll + functional.nll_loss(log_probability, targets, reduction="sum").double()
-        correct.append(log_probability.argmax(dim=1) == targets)
+        # Of the logits: near the origin of weight space they differ by less than the
+        # log-probabilities can resolve.
+        correct.append(logits.argmax(dim=1) == targets)
         if log_probabilities is not None:
             log_probabilities[start : start + len(targets)] = log_probability
         start += len(targets)

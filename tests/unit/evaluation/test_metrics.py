@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss
 from torch import nn
+from torch.nn import functional
 
 from mode_connectivity.evaluation.metrics import measure
 
@@ -45,3 +46,11 @@ def test_keeps_no_graph() -> None:
     kept = torch.empty(1, 2)
     measure(network, [(torch.ones(1, 2), torch.tensor([0]))], log_probabilities=kept)
     assert not kept.requires_grad
+
+
+def test_logits_too_close_for_log_probabilities_still_have_a_winner() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0]]) * 1e-12
+    log_probabilities = functional.log_softmax(logits, dim=1)
+    assert len(log_probabilities.unique()) == 1
+    measurement = measure(nn.Identity(), [(logits, torch.tensor([2]))])
+    assert measurement.error == 0.0

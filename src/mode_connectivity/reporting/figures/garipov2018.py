@@ -305,6 +305,8 @@ def garipov2018_figure4(
         if name == "Polychain" or value <= single
     ]
     low, split = zoom_range([*useful, *references.values()])
+    # The interval of a difference may reach below an error of zero.
+    low = max(low, 0.0)
     split += 0.35 * (split - low)
     split_scale(axis, low, split, max(table["test_error_high"].max() for table in drawn.values()))
     axis.set_xlabel("$t$")

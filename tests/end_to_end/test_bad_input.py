@@ -1,0 +1,223 @@
+"""What goes wrong at run time ends in one clear line, and costs nothing that was made before."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from pipeline import Project, contents
+from safetensors.torch import load_file
+from test_reproducibility import comparable
+
+from mode_connectivity.training.checkpoints import Checkpoint
+
+FURTHER = {
+    "datasets": {
+        "lost": {"title": "Lost", "source": "image_folder", "folder": "lost"},
+        "uneven": {"title": "Uneven", "source": "image_folder", "folder": "uneven"},
+        "cut": {"title": "Cut", "source": "image_folder", "folder": "shapes"},
+        "cifar": {"title": "CIFAR-10", "source": "cifar10"},
+    },
+    "recipes": {
+        "lost": {"extends": "perceptron", "dataset": "lost"},
+        "cut": {"extends": "perceptron", "dataset": "cut"},
+        "diverging": {
+            "extends": "perceptron",
+            "training": {
+                "learning_rate": 1e10,
+                "schedule": {"name": "cyclic", "period": 4, "minimum": 1e-9, "per": "epoch"},
+            },
+        },
+    },
+    "curves": {
+        "broken_end": {
+            "kind": "segment",
+            "start": "perceptron/1",
+            "end": "perceptron/4",
+            "points": 3,
+        }
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The finished project with everything that can be wrong, after one run that kept going."""
+    project = finished.copy(tmp_path_factory.mktemp("broken") / "project")
+    project.configure(FURTHER)
+    data = project.folder / "data"
+    shutil.copytree(data / "shapes", data / "uneven")
+    shutil.rmtree(data / "uneven" / "test" / "cross")
+    results = project.results
+    truncate(results / "datasets" / "shapes.safetensors", results / "datasets" / "cut.safetensors")
+    truncate(
+        results / "networks" / "perceptron" / "seed2" / "weights.safetensors",
+        results / "networks" / "perceptron" / "seed4" / "weights.safetensors",
+    )
+    # Checkpoints that a job finds in its place: one of another job, one cut short.
+    foreign = checkpoint(project, "narrow", 1)
+    foreign.parent.mkdir(parents=True)
+    Checkpoint(foreign, "another job").save({"vertex.0": torch.ones(3)}, {"history": []})
+    truncate(foreign, checkpoint(project, "narrow", 2))
+    for seed in (1, 2):
+        (results / "networks" / "narrow" / f"seed{seed}" / "weights.safetensors").unlink()
+    before = contents(results)
+    output = project.run(
+        "results/demo/datasets/lost.safetensors",
+        "results/demo/datasets/uneven.safetensors",
+        "results/demo/datasets/cifar.safetensors",
+        "results/demo/networks/cut/seed1/weights.safetensors",
+        "results/demo/networks/diverging/seed1/weights.safetensors",
+        "results/demo/networks/narrow/seed1/weights.safetensors",
+        "results/demo/networks/narrow/seed2/weights.safetensors",
+        "results/demo/curves/broken_end/grid.csv",
+        cores=2,
+        options=["--keep-going"],
+    )
+    assert output.returncode != 0
+    (project.folder / "output").write_text(output.stdout)
+    for path, content in before.items():
+        if not path.startswith("networks/narrow/"):
+            assert (results / path).read_bytes() == content, path
+    return project
+
+
+def truncate(source: Path, target: Path) -> None:
+    content = source.read_bytes()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content[: int(0.9 * len(content))])
+
+
+def checkpoint(project: Project, recipe: str, seed: int) -> Path:
+    folder = project.results / "networks" / recipe / f"seed{seed}" / ".progress"
+    return folder / "checkpoint.safetensors"
+
+
+def last_error(project: Project, log: str) -> str:
+    """Return what a log ends with: one error, and no traceback before it."""
+    text = project.log(log)
+    assert "Traceback" not in text
+    before, mark, error = text.rpartition("  error: ")
+    assert mark and "error:" not in before, text
+    # Snakemake shows it, too.
+    assert error.splitlines()[0] in (project.folder / "output").read_text()
+    return error
+
+
+def test_missing_images(project) -> None:
+    error = last_error(project, "datasets/lost.log")
+    assert error.startswith("lost: no images found. Looked for data/lost/train/<class>/<image>")
+    assert "Put the images there" in error
+    assert not (project.results / "datasets" / "lost.safetensors").exists()
+
+
+def test_a_missing_published_data_set(project) -> None:
+    error = last_error(project, "datasets/cifar.log")
+    assert "data/cifar-10-batches-py" in error
+    assert "`download: true`" in error
+    assert not (project.results / "datasets" / "cifar.safetensors").exists()
+
+
+def test_a_missing_class(project) -> None:
+    error = last_error(project, "datasets/uneven.log")
+    assert "data/uneven/test lacks cross" in error
+    assert not (project.results / "datasets" / "uneven.safetensors").exists()
+
+
+def test_a_truncated_prepared_data_set(project) -> None:
+    error = last_error(project, "networks/cut/seed1/train.log")
+    assert "datasets/cut.safetensors: not a whole safetensors file" in error
+    assert "Delete the file and run again" in error
+    assert not list((project.results / "networks" / "cut").rglob("*.*"))
+
+
+def test_truncated_weights(project) -> None:
+    error = last_error(project, "curves/broken_end/evaluate.log")
+    assert "networks/perceptron/seed4/weights.safetensors: not a whole safetensors file" in error
+    assert not list((project.results / "curves" / "broken_end").rglob("*.*"))
+
+
+def test_a_diverging_training(project) -> None:
+    error = last_error(project, "networks/diverging/seed1/train.log")
+    assert "not finite in epoch 1 at learning rate" in error
+    assert "last good checkpoint: none" in error
+    assert "lower the learning rate" in error
+    assert not list((project.results / "networks" / "diverging").rglob("*.*"))
+
+
+@pytest.mark.parametrize(("seed", "kind"), [(1, "foreign"), (2, "damaged")])
+def test_a_checkpoint_that_cannot_be_trusted_is_set_aside(project, finished, seed, kind) -> None:
+    """And the run goes on from the beginning, to the same bits."""
+    folder = Path("networks") / "narrow" / f"seed{seed}"
+    found = load_file(project.results / folder / "weights.safetensors")
+    expected = load_file(finished.results / folder / "weights.safetensors")
+    assert {name: torch.equal(found[name], expected[name]) for name in expected} == dict.fromkeys(
+        expected, True
+    )
+    kept = [path.name for path in checkpoint(project, "narrow", seed).parent.iterdir()]
+    assert kept == [f"checkpoint.{kind}-1.safetensors"]
+    log = project.log(f"networks/narrow/seed{seed}/train.log")
+    assert f"set aside as checkpoint.{kind}-1.safetensors, starting from the beginning" in log
+
+
+def test_a_device_that_is_not_there(finished, tmp_path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    project = finished.copy(tmp_path / "project")
+    path = "networks/narrow/seed9/weights.safetensors"
+    output = project.run(f"results/demo/{path}", options=["--config", "device=cuda"])
+    assert output.returncode != 0
+    (line,) = project.log("networks/narrow/seed9/train.log").splitlines()
+    assert "  error: device: cuda is asked for, but this PyTorch" in line
+    assert "set device: auto or cpu" in line
+    assert line in output.stdout
+
+
+def test_settings_left_empty_have_their_defaults(finished, tmp_path) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.configure({"data": None, "device": None, "download": None, "threads": None})
+    (project.results / "datasets" / "shapes.safetensors").unlink()
+    project.make("results/demo/datasets/shapes.safetensors")
+    assert comparable(project.results) == comparable(finished.results)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    try:
+        mounted = os.geteuid() == 0 and not subprocess.run(command, capture_output=True).returncode
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("no file system can be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk(finished, small_disk, tmp_path) -> None:
+    project = Project.create(tmp_path / "project")
+    project.configure({"results": str(small_disk)})
+    results = small_disk / "demo"
+    names = [f"networks/perceptron/seed{seed}" for seed in (1, 2)]
+    targets = [f"{results}/{name}/weights.safetensors" for name in names]
+    project.make(targets[0])
+    filler = small_disk / "filler"
+    free = shutil.disk_usage(small_disk).free
+    filler.write_bytes(bytes(max(free - 60_000, 0)))
+    before = contents(results)
+    output = project.run(targets[1])
+    assert output.returncode != 0
+    assert "no space left on the device; nothing was overwritten: free some space" in output.stdout
+    assert "Traceback" not in output.stdout
+    assert {path: contents(results)[path] for path in before} == before
+    assert not [path for path in results.rglob(".*.[0-9]*") if path.is_file()]
+    filler.unlink()
+    project.make(targets[1])
+    expected = comparable(finished.results)
+    assert all(expected[path] == content for path, content in comparable(results).items())

@@ -1,0 +1,317 @@
+"""A small project of a user's own, run through Snakemake as a user would run it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from filelock import FileLock
+from PIL import Image
+
+CHECKOUT = Path(__file__).parents[1]
+SHAPES = ("circle", "cross", "line")
+SIDE = 12
+TRAIN, TEST = 36, 24
+
+NETWORKS = '''"""Networks of a user's own."""
+
+from torch import nn
+
+
+def perceptron(*, input_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.Module:
+    channels, height, sideways = input_shape
+    hidden = round(16 * width)
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * height * sideways, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, classes),
+    )
+'''
+
+CONFIG = """
+select:
+  - garipov2018_table2_shapes
+  - garipov2018_curve_ensemble
+  - garipov2018_trivial_path
+  - garipov2018_figure1
+  - garipov2018_figure2
+  - garipov2018_figure3
+  - garipov2018_figure4
+  - garipov2018_figure7
+  - garipov2018_figure8
+
+evaluation: {batch_size: 16}
+
+datasets:
+  shapes: {title: Shapes, source: image_folder, folder: shapes}
+
+recipes:
+  # As many epochs as it takes to be killed in the midst of them.
+  perceptron:
+    dataset: shapes
+    title: Perceptron
+    network: {name: "networks.py:perceptron"}
+    training:
+      epochs: 60
+      batch_size: 10
+      learning_rate: 0.01
+      optimiser: {name: sgd, momentum: 0.9, weight_decay: 0.001}
+      snapshots: [2, 20]
+  narrow:
+    extends: perceptron
+    network: {width: 0.5}
+    training: {epochs: 5, snapshots: []}
+  preresnet8:
+    extends: perceptron
+    title: PreResNet-8
+    network: {name: preresnet, depth: 8, width: 4}
+    training:
+      epochs: 3
+      learning_rate: 0.05
+      snapshots: []
+      augmentation: {transforms: [flip, crop], crop_padding: 1}
+
+curves:
+  perceptron_bezier:
+    kind: bezier
+    start: perceptron/1
+    end: perceptron/2
+    points: 5
+    training: {epochs: 60, snapshots: [2, 30]}
+  perceptron_iterates:
+    extends: perceptron_bezier
+    start: perceptron/1@2
+    end: perceptron/1@20
+    training: {epochs: 2, snapshots: []}
+  perceptron_trivial: {kind: trivial_path, start: perceptron/1, end: perceptron/2, points: 9}
+  narrow_bezier:
+    kind: bezier
+    start: narrow/1
+    end: narrow/2
+    points: 5
+    training: {epochs: 2}
+  preresnet8_segment:
+    kind: segment
+    start: preresnet8/1
+    end: preresnet8/2
+    points: 5
+    predictions: true
+  preresnet8_bezier: {extends: preresnet8_segment, kind: bezier, training: {epochs: 2}}
+  preresnet8_polychain: {extends: preresnet8_bezier, kind: polychain}
+  preresnet8_random: {extends: preresnet8_segment, kind: random_segment}
+
+planes:
+  preresnet8_independent:
+    start: preresnet8/1
+    end: preresnet8/2
+    third: preresnet8/3
+    points: 4
+  preresnet8_bezier: {extends: preresnet8_independent, third: preresnet8_bezier}
+  preresnet8_polychain: {extends: preresnet8_independent, third: preresnet8_polychain}
+
+ensembles:
+  preresnet8_polychain: {curve: preresnet8_polychain, points: 4}
+
+artefacts:
+  garipov2018_table2:
+    rows:
+      shapes: {curves: [preresnet8_segment, preresnet8_bezier, preresnet8_polychain]}
+  garipov2018_curve_ensemble:
+    curve_points: preresnet8_polychain
+    networks: [preresnet8/1, preresnet8/2, preresnet8/3]
+  garipov2018_trivial_path: {curves: [perceptron_trivial]}
+  garipov2018_figure1: &planes
+    independent: preresnet8_independent
+    bezier: preresnet8_bezier
+    polychain: preresnet8_polychain
+  garipov2018_figure2:
+    segment: preresnet8_segment
+    bezier: preresnet8_bezier
+    polychain: preresnet8_polychain
+    curve_points: preresnet8_polychain
+  garipov2018_figure3: {curves: [narrow_bezier, perceptron_bezier]}
+  garipov2018_figure4:
+    segment: preresnet8_segment
+    polychain: preresnet8_polychain
+    random_segment: preresnet8_random
+  garipov2018_figure7: *planes
+  garipov2018_figure8: *planes
+"""
+
+ITERATES = "results/demo/curves/perceptron_iterates/grid.csv"
+"""No artefact shows this curve."""
+EVERYTHING = ("all", ITERATES)
+
+SOURCES = (
+    *("Snakefile", "config.yaml", "config", "envs", "profiles"),
+    *("resources", "rules", "src", "workflow"),
+)
+"""What of the checkout a run reads."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A working folder with data, a config and results of its own.
+
+    Attributes:
+        folder: the working folder.
+        checkout: the folder of the Snakefile that is run.
+    """
+
+    folder: Path
+    checkout: Path = CHECKOUT
+
+    @classmethod
+    def create(cls, folder: Path) -> "Project":
+        """Write data, a network and a config into a new folder."""
+        draw_shapes(folder / "data" / "shapes")
+        (folder / "networks.py").write_text(NETWORKS)
+        (folder / "config.yaml").write_text(CONFIG)
+        return cls(folder)
+
+    def copy(self, folder: Path) -> "Project":
+        """Copy the project with its results and what Snakemake knows of them."""
+        shutil.copytree(self.folder, folder)
+        return Project(folder, self.checkout)
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / "demo"
+
+    def configure(self, changes: Mapping[str, Any]) -> None:
+        """Merge changes into the config."""
+        path = self.folder / "config.yaml"
+        content = _merge(yaml.safe_load(path.read_text()), changes)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def start(
+        self, *targets: str, cores: int = 1, options: Sequence[str] = ()
+    ) -> "subprocess.Popen[str]":
+        """Start Snakemake in a process group of its own."""
+        command = [sys.executable, "-m", "snakemake"]
+        command += ["--snakefile", str(self.checkout / "Snakefile")]
+        command += ["--directory", str(self.folder), "--cores", str(cores)]
+        if (self.folder / "config.yaml").exists():
+            command += ["--configfile", str(self.folder / "config.yaml")]
+        return subprocess.Popen(
+            [*command, *options, "--", *targets],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        )
+
+    def run(
+        self, *targets: str, cores: int = 1, options: Sequence[str] = ()
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run Snakemake to its end; its standard output has both streams."""
+        process = self.start(*targets, cores=cores, options=options)
+        output, _ = process.communicate(timeout=250)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def make(self, *targets: str, cores: int = 1, options: Sequence[str] = ()) -> str:
+        """Run Snakemake, which must succeed, and return what it says."""
+        finished = self.run(*targets, cores=cores, options=options)
+        assert finished.returncode == 0, finished.stdout
+        return finished.stdout
+
+    def counts(self, *targets: str, options: Sequence[str] = ()) -> dict[str, int]:
+        """Return how many jobs of each rule a run would start, targets left out."""
+        output = self.make(*targets, options=["--dry-run", "--quiet", "rules", *options])
+        table = output.rpartition("Job stats:\n")[2].partition("\n\n")[0]
+        counts = {
+            name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
+        }
+        return {name: count for name, count in counts.items() if name in RULES}
+
+    def outdated(self, *targets: str, options: Sequence[str] = ()) -> set[str]:
+        """Return the files below ``results/{scale}`` that a run would make."""
+        lines = self.make(*targets, options=["--summary", *options]).splitlines()
+        rows = [line.split("\t") for line in lines if line.count("\t") == 5]
+        header, *rows = rows
+        path, plan = header.index("output_file"), header.index("plan")
+        assert rows, lines
+        return {row[path].split("/", 2)[2] for row in rows if row[plan].strip() == "update pending"}
+
+    def log(self, path: str) -> str:
+        """Return the log of a job."""
+        return (self.results / "logs" / path).read_text()
+
+
+RULES = (
+    "prepare_dataset",
+    "train_network",
+    "evaluate_network",
+    "train_curve",
+    "evaluate_curve",
+    "evaluate_plane",
+    "collect_curve_members",
+    "make_table",
+    "make_figure",
+)
+
+
+def _merge(base: Any, over: Any) -> Any:
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    return {**base, **{key: _merge(base.get(key), value) for key, value in over.items()}}
+
+
+def draw_shapes(folder: Path) -> None:
+    """Draw a tree of images whose classes have patterns of their own under noise."""
+    random = np.random.default_rng(0)
+    patterns = random.uniform(0, 255, (len(SHAPES), SIDE, SIDE))
+    for split, count in (("train", TRAIN), ("test", TEST)):
+        for shape, pattern in zip(SHAPES, patterns, strict=True):
+            (folder / split / shape).mkdir(parents=True)
+            for index in range(count // len(SHAPES)):
+                pixels = 0.6 * pattern + 0.4 * random.uniform(0, 255, pattern.shape)
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(folder / split / shape / f"{index}.png")
+
+
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return the small project with all its results, made once for all workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, log = shared / "finished", shared / "finished.log"
+    with FileLock(shared / "finished.lock"):
+        if not log.exists():
+            finished = Project.create(folder).run(*EVERYTHING, cores=2)
+            log.write_text(f"{finished.returncode}\n{finished.stdout}")
+    text = log.read_text()
+    assert text.startswith("0\n"), text
+    return Project(folder)
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy what of the checkout a run reads, to edit it."""
+    folder.mkdir(parents=True)
+    for name in SOURCES:
+        source = CHECKOUT / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy2(source, folder / name)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder by its path, but for logs."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] != "logs"
+    }
