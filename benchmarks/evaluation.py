@@ -12,10 +12,10 @@ from mode_connectivity.weight_space.curves import Bezier, unit_grid
 POINTS = 3
 EXAMPLES = {
     "MNIST fully connected": (12000, 2000),
-    "VGG-16": (500, 250),
+    "VGG-16": (250, 125),
     "PreResNet-20": (1000, 500),
 }
-BATCH_SIZE = 250
+BATCH_SIZE = 125
 
 
 def measure() -> list[Row]:
@@ -63,7 +63,7 @@ def measure() -> list[Row]:
                 seed=0,
             )
 
-        seconds = seconds_in_turns({"bare": bare, "grid": grid}, turns=9)
+        seconds = seconds_in_turns({"bare": bare, "grid": grid}, turns=7)
         rows.append(
             {
                 "measurement": "grid / bare forward passes",

@@ -16,7 +16,7 @@ from mode_connectivity.weight_space.family import Point, TrainableFamily
 
 BATCH_SIZE = 128
 STEPS = {"MNIST fully connected": 100, "VGG-16": 2, "PreResNet-20": 4}
-TURNS = {"MNIST fully connected": 15, "VGG-16": 9, "PreResNet-20": 9}
+TURNS = {"MNIST fully connected": 15, "VGG-16": 7, "PreResNet-20": 9}
 BOUNDS = {"MNIST fully connected": 1.10, "VGG-16": 1.05, "PreResNet-20": 1.05}
 SETTINGS = TrainingSettings(
     epochs=1,

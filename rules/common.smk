@@ -21,7 +21,7 @@ from mode_connectivity.settings import UserError
 from mode_connectivity.training.recipes import NetworkReference
 
 try:
-    CONFIG = load_config(config, Path(workflow.basedir))
+    CONFIG = load_config(config, Path(workflow.basedir), workflow.configfiles)
 except UserError as error:
     raise WorkflowError(str(error))
 

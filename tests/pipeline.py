@@ -61,9 +61,9 @@ recipes:
     title: Perceptron
     network: {name: "networks.py:perceptron"}
     training:
-      epochs: 60
+      epochs: 150
       batch_size: 10
-      learning_rate: 0.01
+      learning_rate: 0.005
       optimiser: {name: sgd, momentum: 0.9, weight_decay: 0.001}
       snapshots: [2, 20]
   narrow:
@@ -86,7 +86,7 @@ curves:
     start: perceptron/1
     end: perceptron/2
     points: 5
-    training: {epochs: 60, snapshots: [2, 30]}
+    training: {epochs: 150, snapshots: [2, 30]}
   perceptron_iterates:
     extends: perceptron_bezier
     start: perceptron/1@2

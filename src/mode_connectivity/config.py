@@ -124,16 +124,26 @@ def _artefact_names(artefacts: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def load_config(user: Mapping[str, Any], root: Path) -> Config:
+def load_config(
+    user: Mapping[str, Any], root: Path, user_files: Iterable[str | Path] = ()
+) -> Config:
     """Read and check the config.
 
     Args:
         user: the user's config, as Snakemake has read it.
         root: the project's folder, with ``config/{scale}/*.yaml``.
+        user_files: the YAML files that it was read from, to find what reading them hides: keys
+            that are given twice.
 
     Raises:
         ConfigError: with all mistakes that could be found.
     """
+    for path in map(Path, user_files):
+        if path.suffix in (".yaml", ".yml"):
+            try:
+                read_yaml(path)
+            except UserError as error:
+                raise ConfigError([f"{path}: {error}"]) from error
     scale = "demo" if user.get("scale") is None else user["scale"]
     if scale not in SCALES:
         raise ConfigError(

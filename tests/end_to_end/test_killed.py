@@ -81,12 +81,12 @@ def assert_as_if_nothing_had_happened(project: Project, finished: Project) -> No
 
 def test_killed_jobs_go_on_where_they_were(project, finished, start) -> None:
     said = ""
-    for folder in (*MADE, None, None):
+    for folder in (*MADE, None):
         process = start()
         if folder is not None:
             wait((project.results / folder / CHECKPOINT).exists, process)
         job = wait(lambda process=process: job_of(process), process)
-        time.sleep(random.uniform(0, 0.3 if folder is not None else 1.5))
+        time.sleep(random.uniform(0, 0.1 if folder is not None else 1.5))
         if job is not None:
             kill(job)
         said += process.communicate(timeout=60)[0]
@@ -97,18 +97,23 @@ def test_killed_jobs_go_on_where_they_were(project, finished, start) -> None:
 
 
 def test_a_killed_snakemake_takes_its_job_along(project, finished, start) -> None:
-    for folder in MADE:
+    for folder, output in zip(MADE, ("weights", "vertices"), strict=True):
         process = start()
         wait((project.results / folder / CHECKPOINT).exists, process)
         job = job_of(process)
-        time.sleep(random.uniform(0, 0.2))
+        assert job is not None
+        time.sleep(random.uniform(0, 0.1))
+        # Held, so that it cannot be done before Snakemake is gone.
+        job.suspend()
+        made = [path.name for path in (project.results / folder).glob(f"{output}.safetensors")]
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=10)
-        if job is not None:
-            job.wait(timeout=10)
-        # Snakemake cannot know that nobody else is at work, and says what to do.
-        said = project.run(TARGET).stdout
-        assert "--unlock" in said
+        job.resume()
+        job.wait(timeout=10)
+        assert [path.name for path in (project.results / folder).glob(f"{output}.*")] == made
+        if folder == MADE[0]:
+            # Snakemake cannot know that nobody else is at work, and says what to do.
+            assert "--unlock" in project.run(TARGET).stdout
         project.make(TARGET, options=["--unlock"])
     project.make(TARGET)
     assert_as_if_nothing_had_happened(project, finished)

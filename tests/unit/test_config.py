@@ -943,3 +943,10 @@ def test_every_recipe_and_curve_survives_the_way_to_its_job(scale: str) -> None:
 def test_users_config_file_is_valid() -> None:
     shipped = read_yaml(ROOT / "config.yaml")
     assert load_config(shipped, ROOT) == load_config({}, ROOT)
+
+
+def test_a_key_given_twice_in_the_users_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("threads: 1\nthreads: 2\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: line 2: the key 'threads' is given twice"):
+        load_config({"threads": 2}, ROOT, [path])

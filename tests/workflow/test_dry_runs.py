@@ -1,11 +1,12 @@
 """What a run would do, at both scales, with the config as it ships."""
 
-from pathlib import Path
+import json
+from collections import Counter
 
 import pytest
-from pipeline import CHECKOUT, Project
+from pipeline import CHECKOUT, RULES, Project
 
-PAPER = ["--config", "scale=paper"]
+from mode_connectivity.reporting.settings import ArtefactSettings
 
 
 def named(counts: str) -> dict[str, int]:
@@ -73,47 +74,82 @@ ARTEFACTS = {
 ROW = "prepare_dataset 1, train_network 2, train_curve 2, evaluate_curve 3, make_table 1"
 
 
+ROWS = {"demo": "digits_vgg16", "paper": "mnist_fully_connected"}
+PATH = "networks/{recipe}/seed7/weights.safetensors"
+PATHS = {"demo": PATH.format(recipe="digits_vgg16"), "paper": PATH.format(recipe="cifar10_vgg16")}
+
+
+class Jobs:
+    """The jobs of an empty project at one scale, and which of them a target needs."""
+
+    def __init__(self, project: Project, scale: str, targets: list[str]) -> None:
+        options = ["--d3dag", "--config", f"scale={scale}"]
+        output = project.make(*targets, options=options)
+        (line,) = [line for line in output.splitlines() if line.startswith("{")]
+        graph = json.loads(line)
+        self.rules = {node["id"]: node["value"]["rule"] for node in graph["nodes"]}
+        self.needs: dict[int, set[int]] = {number: set() for number in self.rules}
+        for edge in graph["edges"]:
+            self.needs[edge["v"]].add(edge["u"])
+
+    def counts(self, target: str) -> dict[str, int]:
+        """Return how many jobs of each rule a target needs."""
+        (waiting,) = [[number] for number, rule in self.rules.items() if rule == target]
+        found: set[int] = set()
+        while waiting:
+            number = waiting.pop()
+            if number not in found:
+                found.add(number)
+                waiting.extend(self.needs[number])
+        return dict(Counter(self.rules[n] for n in found if self.rules[n] in RULES))
+
+
+@pytest.fixture(scope="session")
+def jobs(empty: Project) -> dict[str, Jobs]:
+    found = {}
+    for scale, row in ROWS.items():
+        artefacts = [*ARTEFACTS[scale], *ARTEFACTS["both"], f"garipov2018_table2_{row}"]
+        found[scale] = Jobs(empty, scale, ["all", "garipov2018", "datasets", *artefacts])
+    return found
+
+
 @pytest.mark.parametrize("scale", ["demo", "paper"])
-def test_everything(empty, scale) -> None:
+def test_everything(jobs, scale) -> None:
+    assert jobs[scale].counts("all") == named(EVERYTHING[scale])
+    assert jobs[scale].counts("garipov2018") == named(EVERYTHING[scale])
+    datasets = {"prepare_dataset": jobs[scale].counts("all")["prepare_dataset"]}
+    assert jobs[scale].counts("datasets") == datasets
+
+
+@pytest.mark.parametrize("scale", ["demo", "paper"])
+def test_a_dry_run(empty, scale) -> None:
+    """As users call it; it counts as the graph does."""
     assert empty.counts(options=["--config", f"scale={scale}"]) == named(EVERYTHING[scale])
 
 
+@pytest.mark.parametrize(
+    ("scale", "artefact"),
+    [(scale, artefact) for scale in ROWS for artefact in (*ARTEFACTS[scale], *ARTEFACTS["both"])],
+)
+def test_an_artefact(jobs, scale, artefact) -> None:
+    expected = {**ARTEFACTS[scale], **ARTEFACTS["both"]}[artefact]
+    assert jobs[scale].counts(artefact) == named(expected)
+
+
+def test_every_artefact_is_tested() -> None:
+    names = {*ARTEFACTS["demo"], *ARTEFACTS["both"]}
+    assert names == {*ARTEFACTS["paper"], *ARTEFACTS["both"]} == set(ArtefactSettings.model_fields)
+
+
 @pytest.mark.parametrize("scale", ["demo", "paper"])
-def test_a_paper(empty, scale) -> None:
-    found = empty.counts("garipov2018", options=["--config", f"scale={scale}"])
-    assert found == named(EVERYTHING[scale])
+def test_a_row_of_a_table(jobs, scale) -> None:
+    assert jobs[scale].counts(f"garipov2018_table2_{ROWS[scale]}") == named(ROW)
 
 
-@pytest.mark.parametrize(
-    ("scale", "artefact", "jobs"),
-    [
-        (scale, artefact, jobs)
-        for scale in ("demo", "paper")
-        for artefact, jobs in {**ARTEFACTS[scale], **ARTEFACTS["both"]}.items()
-    ],
-)
-def test_an_artefact(empty, scale, artefact, jobs) -> None:
-    assert empty.counts(artefact, options=["--config", f"scale={scale}"]) == named(jobs)
-
-
-@pytest.mark.parametrize(
-    ("scale", "row"),
-    [
-        ("demo", "garipov2018_table2_digits_vgg16"),
-        ("paper", "garipov2018_table2_mnist_fully_connected"),
-    ],
-)
-def test_a_row_of_a_table(empty, scale, row) -> None:
-    assert empty.counts(row, options=["--config", f"scale={scale}"]) == named(ROW)
-
-
-def test_a_path(empty) -> None:
-    path = "results/paper/networks/cifar10_vgg16/seed7/weights.safetensors"
-    assert empty.counts(path, options=PAPER) == named("prepare_dataset 1, train_network 1")
-
-
-def test_all_data_sets(empty) -> None:
-    assert empty.counts("datasets", options=PAPER) == named("prepare_dataset 5")
+@pytest.mark.parametrize("scale", ["demo", "paper"])
+def test_a_path(empty, scale) -> None:
+    found = empty.counts(f"results/{scale}/{PATHS[scale]}", options=["--config", f"scale={scale}"])
+    assert found == named("prepare_dataset 1, train_network 1")
 
 
 def test_a_selection(empty) -> None:
@@ -173,8 +209,7 @@ def test_an_unknown_scale_is_told(empty) -> None:
     assert "Traceback" not in finished.stdout
 
 
-def test_the_config_that_ships_is_the_one_that_is_read(tmp_path) -> None:
+def test_the_config_that_ships_is_the_one_that_is_read(empty) -> None:
     """From any folder: the config is looked up beside the Snakefile."""
-    assert Path(CHECKOUT / "config.yaml").is_file()
-    output = Project(tmp_path).make(options=["--dry-run", "--quiet", "rules"])
+    output = empty.make("datasets", options=["--dry-run", "--quiet", "rules"])
     assert str(CHECKOUT / "config.yaml") in output
