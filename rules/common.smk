@@ -25,8 +25,9 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-# Scripts read these; a key that was left empty has its default.
-config.update(CONFIG.model_dump(include={"data", "device", "download"}))
+# Scripts read these; a key that was left empty has its default. Threads among them, because
+# Snakemake gives a job fewer where there are fewer cores, and sums would end in other digits.
+config.update(CONFIG.model_dump(include={"data", "device", "download", "threads"}))
 
 
 wildcard_constraints:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:
-        device = select_device(snakemake.config.get("device", "auto"))
+    with running_job(Path(snakemake.log[0]), threads=snakemake.config["threads"]) as job:
+        device = select_device(snakemake.config["device"])
         recipe = RecipeSettings(**snakemake.params.recipe)
         plane = PlaneSettings(**snakemake.params.plane)
         curve = snakemake.params.curve
@@ -46,5 +46,5 @@ if __name__ == "__main__":
             settings={key: snakemake.params[key] for key in ("recipe", "plane", "evaluation")},
             code=snakemake.params.code,
             device=describe_device(device),
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
         )

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     with running_job(Path(snakemake.log[0])):
         prepare(
             DatasetSettings(**snakemake.params.settings),
-            data_root=Path(snakemake.config.get("data", "data")),
-            download=snakemake.config.get("download", False),
+            data_root=Path(snakemake.config["data"]),
+            download=snakemake.config["download"],
             output=Path(snakemake.output.dataset),
         )

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:
-        device = select_device(snakemake.config.get("device", "auto"))
+    with running_job(Path(snakemake.log[0]), threads=snakemake.config["threads"]) as job:
+        device = select_device(snakemake.config["device"])
         recipe = RecipeSettings(**snakemake.params.recipe)
         settings = CurveSettings(**snakemake.params.curve)
         workspace = open_workspace(recipe, Path(snakemake.input.dataset), device, seed=0)
@@ -40,5 +40,5 @@ if __name__ == "__main__":
             settings={"recipe": snakemake.params.recipe, "curve": snakemake.params.curve},
             code=snakemake.params.code,
             device=describe_device(device),
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
         )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0]), threads=snakemake.threads) as job:
-        device = select_device(snakemake.config.get("device", "auto"))
+    with running_job(Path(snakemake.log[0]), threads=snakemake.config["threads"]) as job:
+        device = select_device(snakemake.config["device"])
         train_network(
             RecipeSettings(**snakemake.params.recipe),
             seed=int(snakemake.wildcards.seed),
@@ -30,5 +30,5 @@ if __name__ == "__main__":
             seed=int(snakemake.wildcards.seed),
             code=snakemake.params.code,
             device=describe_device(device),
-            threads=snakemake.threads,
+            threads=snakemake.config["threads"],
         )

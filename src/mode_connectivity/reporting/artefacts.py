@@ -143,7 +143,7 @@ def _base(artefact: str, known: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, float_precision="round_trip")
+    return pd.read_csv(path)
 
 
 def _table2(results: Results) -> pd.DataFrame:

@@ -16,8 +16,9 @@ from mode_connectivity.data.arrays import Examples
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.objectives import count_errors, cross_entropy
+from mode_connectivity.training.optimisers import Optimiser
 from mode_connectivity.training.schedules import learning_rate
-from mode_connectivity.training.settings import OptimiserSettings, TrainingSettings
+from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.family import TrainableFamily
 from mode_connectivity.weight_space.flat import FlatParameters
 
@@ -41,7 +42,7 @@ class _Step:
     network: nn.Module
     flat: FlatParameters
     family: TrainableFamily
-    vertices: list[nn.Parameter]
+    vertices: list[Tensor]
     decay_on_point: float
     autocast: torch.autocast
 
@@ -123,15 +124,16 @@ def train(
         TrainingDivergedError: the loss or the weights are no longer finite.
     """
     device = flat.vector.device
-    vertices = [nn.Parameter(family.vertices[k]) for k in family.trainable]
+    vertices = [family.vertices[k] for k in family.trainable]
     on_point = settings.optimiser.weight_decay_on == "point" and len(family.vertices) > 1
-    optimiser = _optimiser(vertices, settings.optimiser, decay_by_optimiser=not on_point)
+    decay = settings.optimiser.weight_decay
+    optimiser = Optimiser(vertices, settings.optimiser, weight_decay=0.0 if on_point else decay)
     step = _Step(
         network,
         flat,
         family,
         vertices,
-        decay_on_point=settings.optimiser.weight_decay if on_point else 0.0,
+        decay_on_point=decay if on_point else 0.0,
         autocast=torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(settings, device)
         ),
@@ -140,7 +142,7 @@ def train(
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         tensors, state = saved
         history = state["history"]
-        _restore(tensors, network, flat, vertices, optimiser)
+        _restore(tensors, network, flat, optimiser)
         logger.info("resumed after epoch %d of %d", len(history), settings.epochs)
     iterations = math.ceil(len(examples) / settings.batch_size)
     network.train()
@@ -167,10 +169,8 @@ def train(
                 epoch=epoch,
                 progress=iteration / iterations,
             )
-            for group in optimiser.param_groups:
-                group["lr"] = rate
             loss, wrong = step.gradients(inputs, targets, family.sample(coefficients))
-            optimiser.step()
+            optimiser.step(rate)
             nll += loss * len(targets)
             errors += wrong
         mean_nll = nll.item() / len(examples)
@@ -196,11 +196,8 @@ def train(
         if on_snapshot is not None and epoch + 1 in settings.snapshots:
             on_snapshot(epoch + 1)
         if checkpoint is not None:
-            tensors = _state(network, flat, vertices, optimiser)
+            tensors = _state(network, flat, optimiser)
             checkpoint.save(tensors, {"history": history})
-    # The last sampled point is of no interest; a network of its own stays as it was trained.
-    for vertex in vertices:
-        vertex.grad = None
     return pd.DataFrame(history)
 
 
@@ -211,32 +208,11 @@ def uses_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
     )
 
 
-def _optimiser(
-    vertices: list[nn.Parameter], settings: OptimiserSettings, *, decay_by_optimiser: bool
-) -> torch.optim.Optimizer:
-    decay = settings.weight_decay if decay_by_optimiser else 0.0
-    # The fused kernels pass over each vector once; the others took 19 times as long on a CPU.
-    if settings.name == "adam":
-        return torch.optim.Adam(vertices, weight_decay=decay, fused=True)
-    return torch.optim.SGD(
-        vertices,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=decay,
-        fused=True,
-    )
-
-
-def _state(
-    network: nn.Module,
-    flat: FlatParameters,
-    vertices: list[nn.Parameter],
-    optimiser: torch.optim.Optimizer,
-) -> dict[str, Tensor]:
+def _state(network: nn.Module, flat: FlatParameters, optimiser: Optimiser) -> dict[str, Tensor]:
     tensors = {f"buffer.{name}": buffer for name, buffer in network.named_buffers()}
-    for index, vertex in enumerate(vertices):
-        tensors[f"vertex.{index}"] = flat.to_canonical(vertex.detach())
-        for name, value in optimiser.state[vertex].items():
+    for index, (vertex, state) in enumerate(zip(optimiser.vertices, optimiser.state, strict=True)):
+        tensors[f"vertex.{index}"] = flat.to_canonical(vertex)
+        for name, value in state.items():
             is_vector = value.shape == vertex.shape
             tensors[f"optimiser.{index}.{name}"] = flat.to_canonical(value) if is_vector else value
     return tensors
@@ -246,13 +222,12 @@ def _restore(
     tensors: dict[str, Tensor],
     network: nn.Module,
     flat: FlatParameters,
-    vertices: list[nn.Parameter],
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
 ) -> None:
     for name, buffer in network.named_buffers():
         buffer.copy_(tensors[f"buffer.{name}"])
-    for index, vertex in enumerate(vertices):
-        flat.from_canonical(tensors[f"vertex.{index}"], vertex.detach())
+    for index, (vertex, state) in enumerate(zip(optimiser.vertices, optimiser.state, strict=True)):
+        flat.from_canonical(tensors[f"vertex.{index}"], vertex)
         prefix = f"optimiser.{index}."
         for name, value in tensors.items():
             if not name.startswith(prefix):
@@ -261,7 +236,7 @@ def _restore(
             if value.shape == vertex.shape:
                 own = torch.empty_like(vertex)
                 flat.from_canonical(value, own)
-            optimiser.state[vertex][name.removeprefix(prefix)] = own
+            state[name.removeprefix(prefix)] = own
 
 
 def _diverged(
