@@ -1,6 +1,5 @@
 """Peak memory of training a curve, beyond that of training a network with plain PyTorch."""
 
-import resource
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ from torch.nn import functional
 
 from benchmarks.common import Row, build, made_up_dataset
 from benchmarks.training import BATCH_SIZE, SETTINGS
+from mode_connectivity.job import peak_memory_mb
 from mode_connectivity.training.loop import train
 from mode_connectivity.weight_space.curves import Bezier, bends_on_segment
 
@@ -22,7 +22,7 @@ def measure() -> list[Row]:
     and three vectors.
     """
     peaks = {
-        kind: int(
+        kind: float(
             subprocess.run(
                 [sys.executable, "-m", "benchmarks.memory", kind],
                 capture_output=True,
@@ -33,7 +33,7 @@ def measure() -> list[Row]:
         for kind in ("plain", "curve")
     }
     _, flat, _ = build(TITLE)
-    copy = len(flat) * 4 / 1024
+    copy = len(flat) * 4 / 1024**2
     return [
         {
             "measurement": "peak memory, curve beyond plain, in copies of the network",
@@ -45,7 +45,7 @@ def measure() -> list[Row]:
 
 
 def run(kind: str) -> None:
-    """Train for two steps and print the peak memory of this process in KiB."""
+    """Train for two steps and print the peak memory of this process in MiB."""
     torch.set_num_threads(1)
     network, flat, shape = build(TITLE)
     examples = made_up_dataset(shape, 2 * BATCH_SIZE, 1).train
@@ -62,7 +62,7 @@ def run(kind: str) -> None:
             optimiser.zero_grad()
             functional.cross_entropy(network(inputs), targets).backward()
             optimiser.step()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(peak_memory_mb()["cpu"])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.common import Row, build, made_up_dataset, median_ratio, seconds_in_turns
+from mode_connectivity.data.arrays import Examples
 from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.training.loop import train
 from mode_connectivity.training.settings import (
@@ -36,7 +37,6 @@ def measure() -> list[Row]:
         examples = made_up_dataset(shape, steps * BATCH_SIZE, BATCH_SIZE).train
         ends = torch.stack([flat.vector, flat.vector, flat.vector * 1.01])
         bends_on_segment(ends)
-        batches = list(examples.batches(BATCH_SIZE, memory_format=torch.channels_last))
         textbook, _, _ = build(title)
         textbook.to(memory_format=torch.channels_last)
         optimiser = torch.optim.SGD(textbook.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4)
@@ -45,16 +45,22 @@ def measure() -> list[Row]:
             family: TrainableFamily,
             network: torch.nn.Module = network,
             flat: object = flat,
-            examples: object = examples,
+            examples: Examples = examples,
         ) -> None:
             train(network, flat, family, examples, SETTINGS, seed=0)  # type: ignore[arg-type]
 
         def run_textbook(
             textbook: torch.nn.Module = textbook,
             optimiser: torch.optim.Optimizer = optimiser,
-            batches: list[tuple[torch.Tensor, torch.Tensor]] = batches,
+            examples: Examples = examples,
         ) -> None:
             textbook.train()
+            batches = examples.batches(
+                BATCH_SIZE,
+                shuffle=True,
+                generator=torch.Generator().manual_seed(0),
+                memory_format=torch.channels_last,
+            )
             for inputs, targets in batches:
                 optimiser.zero_grad()
                 functional.cross_entropy(textbook(inputs), targets).backward()

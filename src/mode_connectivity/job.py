@@ -59,7 +59,7 @@ class Job:
                 "commit": _commit(),
                 "start_seconds": round(self.ready - self.started, 3),
                 "work_seconds": round(now - self.ready, 3),
-                "peak_memory_mb": _peak_memory_mb(),
+                "peak_memory_mb": peak_memory_mb(),
             },
         )
 
@@ -178,10 +178,20 @@ def _commit() -> str | None:
     return result.stdout.strip()
 
 
-def _peak_memory_mb() -> dict[str, float]:
-    scale = 1 / 1024 if platform.system() == "Linux" else 1 / 1024**2
-    peak = {"cpu": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale, 1)}
+def peak_memory_mb() -> dict[str, float]:
+    """Return the most memory that this process has held, in MiB, on the CPU and the GPU.
+
+    From /proc where there is one: what the resource module tells begins with the peak of the
+    process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        kib = int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kib = peak if platform.system() == "Linux" else peak // 1024
+    peaks = {"cpu": round(kib / 1024, 1)}
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        peak["cuda"] = round(torch.cuda.max_memory_allocated() / 1024**2, 1)
-    return peak
+        peaks["cuda"] = round(torch.cuda.max_memory_allocated() / 1024**2, 1)
+    return peaks

@@ -41,8 +41,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         _sort_metadata(temporary)
 
 
-def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and metadata, and check them against the file's checksums where it has them.
+def load_tensors(path: Path, *, foreign: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors, mapped into memory, and metadata, and check them against their checksums.
+
+    Args:
+        path: the file.
+        foreign: accept a file without checksums, which somebody else has written.
 
     Raises:
         UserError: the file is missing.
@@ -57,13 +61,15 @@ def load_tensors(path: Path, *, device: str = "cpu") -> tuple[dict[str, Tensor],
         expected = json.loads(metadata.pop("crc32", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedFileError(f"{path}: not a whole safetensors file ({error})") from error
+    if not expected and not foreign:
+        raise DamagedFileError(f"{path}: has no checksums")
     if expected:
         found = _checksums(tensors, metadata if _METADATA in expected else None)
         names = expected.keys() | found.keys()
         damaged = sorted(name for name in names if expected.get(name) != found.get(name))
         if damaged:
             raise DamagedFileError(f"{path}: altered since it was written: {', '.join(damaged)}")
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, metadata
+    return tensors, metadata
 
 
 def _sort_metadata(path: Path) -> None:

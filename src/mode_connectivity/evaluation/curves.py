@@ -9,7 +9,8 @@ from mode_connectivity.evaluation.evaluator import Evaluation, evaluate
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
 from mode_connectivity.tensors import save_tensors
-from mode_connectivity.training.networks import Progress, Workspace
+from mode_connectivity.training.checkpoints import Progress
+from mode_connectivity.training.networks import Workspace
 from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.curves import Curve, unit_grid
 from mode_connectivity.weight_space.family import Family, Point, arc_lengths, lengths

@@ -9,8 +9,9 @@ import pandas as pd
 from mode_connectivity.evaluation.curves import evaluate_family
 from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
 from mode_connectivity.files import write_frame
+from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.curves import load_curve
-from mode_connectivity.training.networks import Progress, Workspace, load_weights
+from mode_connectivity.training.networks import Workspace, load_weights
 from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.curves import Curve, unit_grid

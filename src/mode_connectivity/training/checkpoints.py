@@ -2,16 +2,19 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mode_connectivity.files import delete_remains
+from mode_connectivity.files import canonical_json, delete_remains
 from mode_connectivity.tensors import DamagedFileError, load_tensors, save_tensors
 
 logger = logging.getLogger(__name__)
+
+PROGRESS = ".progress"
 
 
 class Checkpoint:
@@ -41,7 +44,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            tensors, metadata = load_tensors(self.path)
+            tensors, metadata = load_tensors(self.path, foreign=False)
         except DamagedFileError as error:
             self._set_aside("damaged", str(error))
             return None
@@ -61,3 +64,42 @@ class Checkpoint:
             number += 1
         self.path.rename(aside)
         logger.warning("%s; set aside as %s, starting from the beginning", reason, aside.name)
+
+
+class Progress:
+    """The folder beside a job's outputs in which it keeps what a resumed job needs.
+
+    Args:
+        folder: the folder of the outputs.
+        fingerprint: identifies the job; see :class:`Checkpoint`.
+    """
+
+    def __init__(self, folder: Path, fingerprint: object) -> None:
+        self._folder = folder / PROGRESS
+        self._snapshots = self._folder / "snapshots"
+        self.checkpoint = Checkpoint(
+            self._folder / "checkpoint.safetensors", canonical_json(fingerprint)
+        )
+
+    def snapshot(self, epoch: int) -> Path:
+        """Return where the snapshot of an epoch waits until the job is done."""
+        return self._snapshots / f"epoch{epoch}.safetensors"
+
+    def finish(self, snapshots: Path | None = None, epochs: Iterable[int] = ()) -> None:
+        """Hand over the snapshots and delete the checkpoint of a finished job.
+
+        Args:
+            snapshots: the folder that takes the snapshots' place; made also if there are none.
+            epochs: of the snapshots; those of an earlier job with other settings are dropped.
+        """
+        # First of all: a job killed while it hands over has to make its snapshots again.
+        self.checkpoint.remove()
+        if snapshots is not None:
+            snapshots.mkdir(parents=True, exist_ok=True)
+            for epoch in epochs:
+                path = self.snapshot(epoch)
+                path.replace(snapshots / path.name)
+        # What was set aside stays for the user to look at.
+        shutil.rmtree(self._snapshots, ignore_errors=True)
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()

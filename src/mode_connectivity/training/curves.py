@@ -11,8 +11,9 @@ from torch import Tensor
 from mode_connectivity.files import write_frame
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
+from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.loop import train
-from mode_connectivity.training.networks import Progress, Workspace, load_weights
+from mode_connectivity.training.networks import Workspace, load_weights
 from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.weight_space.curves import (
     CURVES,

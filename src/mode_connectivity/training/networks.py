@@ -1,7 +1,5 @@
 """Trained networks: made by a recipe and a seed, read back by everything else."""
 
-import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from mode_connectivity.data.arrays import Dataset, load_dataset
-from mode_connectivity.files import canonical_json, digest, write_frame
+from mode_connectivity.files import digest, write_frame
 from mode_connectivity.networks import registry
 from mode_connectivity.networks.initialisation import initialise
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
-from mode_connectivity.training.checkpoints import Checkpoint
+from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.loop import derive_seed, train
 from mode_connectivity.training.recipes import RecipeSettings
 from mode_connectivity.weight_space.family import Point
 from mode_connectivity.weight_space.flat import FlatParameters
-
-PROGRESS = ".progress"
 
 
 @dataclass(frozen=True)
@@ -80,45 +76,6 @@ def load_weights(path: Path, network: nn.Module, flat: FlatParameters, out: Tens
     problems.extend(f"{name} is not part of the network" for name in sorted(unknown))
     if problems:
         raise UserError(f"{path}: these weights do not fit the network: {'; '.join(problems)}")
-
-
-class Progress:
-    """The folder beside a job's outputs in which it keeps what a resumed job needs.
-
-    Args:
-        folder: the folder of the outputs.
-        fingerprint: identifies the job; see :class:`Checkpoint`.
-    """
-
-    def __init__(self, folder: Path, fingerprint: object) -> None:
-        self._folder = folder / PROGRESS
-        self._snapshots = self._folder / "snapshots"
-        self.checkpoint = Checkpoint(
-            self._folder / "checkpoint.safetensors", canonical_json(fingerprint)
-        )
-
-    def snapshot(self, epoch: int) -> Path:
-        """Return where the snapshot of an epoch waits until the job is done."""
-        return self._snapshots / f"epoch{epoch}.safetensors"
-
-    def finish(self, snapshots: Path | None = None, epochs: Iterable[int] = ()) -> None:
-        """Hand over the snapshots and delete the checkpoint of a finished job.
-
-        Args:
-            snapshots: the folder that takes the snapshots' place; made also if there are none.
-            epochs: of the snapshots; those of an earlier job with other settings are dropped.
-        """
-        # First of all: a job killed while it hands over has to make its snapshots again.
-        self.checkpoint.remove()
-        if snapshots is not None:
-            snapshots.mkdir(parents=True, exist_ok=True)
-            for epoch in epochs:
-                path = self.snapshot(epoch)
-                path.replace(snapshots / path.name)
-        # What was set aside stays for the user to look at.
-        shutil.rmtree(self._snapshots, ignore_errors=True)
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
 
 
 def train_network(

@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mode_connectivity import tensors
 from mode_connectivity.data import prepared_file
 from mode_connectivity.settings import UserError
+from mode_connectivity.tensors import save_tensors
 
 from .conftest import random_images
 
@@ -81,6 +83,9 @@ def test_a_truncated_file_is_refused(path: Path, kept: int) -> None:
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(UserError, match="no checksums"):
+        prepared_file.read(path)
+    save_tensors(path, {"weight": torch.zeros(3)}, {})
     with pytest.raises(UserError, match="not a prepared data set"):
         prepared_file.read(path)
     path.write_text("hello")
@@ -101,37 +106,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         prepared_file.read(tmp_path / "none.safetensors")
 
 
-class FullDisk:
-    """A file whose disk has room for the header only."""
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
-        self.writes = 0
-
-    def __enter__(self) -> "FullDisk":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.descriptor)
-
-    def write(self, content: bytes) -> int:
-        self.writes += 1
-        if self.writes > 1:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return os.write(self.descriptor, content)
-
-
 @pytest.mark.parametrize("when", ["write", "fsync", "replace"])
 def test_a_full_disk_leaves_what_was_there(
     path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = path.read_bytes()
     with monkeypatch.context() as patch:
         if when == "write":
-            patch.setattr(Path, "open", lambda self, mode: FullDisk(self))
+            patch.setattr(tensors, "save_file", full)
         elif when == "fsync":
             patch.setattr(os, "fsync", full)
         else:

@@ -11,8 +11,8 @@ from mode_connectivity.data import prepared_file
 from mode_connectivity.networks import registry
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
-from mode_connectivity.training.checkpoints import Checkpoint
-from mode_connectivity.training.networks import Progress, load_weights, train_network
+from mode_connectivity.training.checkpoints import Checkpoint, Progress
+from mode_connectivity.training.networks import load_weights, train_network
 
 CPU = torch.device("cpu")
 
