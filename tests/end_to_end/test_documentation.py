@@ -1,6 +1,9 @@
 """What the documentation says, done literally."""
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,28 @@ DOCS = CHECKOUT / "docs"
 def _blocks(page: str, language: str) -> list[str]:
     text = (DOCS / page).read_text()
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _commands() -> list[str]:
+    pages = [CHECKOUT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    lines = [line.partition("#")[0].strip() for page in pages for line in _lines(page)]
+    return list(dict.fromkeys(line for line in lines if line.startswith("snakemake")))
+
+
+def _lines(page: Path) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_snakemake_command_has_a_plan(command: str, tmp_path: Path) -> None:
+    _, *arguments = shlex.split(command)
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile")]
+    place = ["--dry-run", "--quiet", "all", "--directory", str(tmp_path)]
+    planned = subprocess.run(
+        [*snakemake, *place, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert planned.returncode == 0, planned.stderr
 
 
 def test_the_library_example_connects_two_networks(
