@@ -16,7 +16,7 @@ from mode_connectivity.config import artefact_names, artefact_parts, load_config
 from mode_connectivity.files import canonical_json
 from mode_connectivity.networks import registry
 from mode_connectivity.provenance import code_fingerprint
-from mode_connectivity.reporting.settings import ArtefactSettings
+from mode_connectivity.reporting.settings import ArtefactSettings, artefact_base
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.recipes import NetworkReference
 
@@ -168,12 +168,6 @@ def papers():
         paper: [name for name in names if name.startswith(f"{paper}_")]
         for paper in sorted({name.split("_")[0] for name in names})
     }
-
-
-def artefact_base(artefact):
-    """The artefact that an artefact is, or is a row of."""
-    names = [name for name in ArtefactSettings.model_fields if artefact.startswith(name)]
-    return max(names, key=len)
 
 
 def artefacts_of(bases):

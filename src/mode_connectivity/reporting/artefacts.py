@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from mode_connectivity import layout
 from mode_connectivity.reporting import tables
@@ -18,6 +17,8 @@ from mode_connectivity.reporting.figures.files import save
 from mode_connectivity.reporting.figures.planes import Plane
 from mode_connectivity.reporting.published import load_published
 from mode_connectivity.reporting.rendering import write_table
+from mode_connectivity.reporting.settings import artefact_base
+from mode_connectivity.reporting.summaries import read_correct
 from mode_connectivity.reporting.tables import EvaluatedCurve, EvaluatedEnsemble
 from mode_connectivity.reporting.temperature import (
     StoredPredictions,
@@ -71,15 +72,13 @@ class Results:
         """Return a curve with its titles and the correctness of every test example."""
         facts = self.content["curves"][name]
         grid = self.curve_grid(name)
-        stored = load_file(self.root / layout.curve(name) / "correct.safetensors")
-        count = int(stored["examples"][0])
         return EvaluatedCurve(
             dataset=facts["dataset"],
             network=facts["network"],
             curve=CURVE_TITLES[facts["kind"]],
             grid=grid,
             endpoint_distance=float(grid["distance"].iloc[-1]),
-            correct=np.unpackbits(stored["correct"], axis=1, count=count).astype(bool),
+            correct=read_correct(self.root / layout.curve(name) / "correct.safetensors"),
         )
 
     def plane(self, name: str, title: str) -> Plane:
@@ -121,7 +120,7 @@ def make_table(artefact: str, content: Content, root: Path, stem: Path) -> None:
         root: the results of the scale.
         stem: path of the files without suffix.
     """
-    base = _base(artefact, TABLES)
+    base = artefact_base(artefact)
     write_table(TABLES[base](Results(root, content)), tables.LAYOUTS[base], stem)
 
 
@@ -134,12 +133,8 @@ def make_figure(artefact: str, content: Content, root: Path, stem: Path) -> None
         root: the results of the scale.
         stem: path of the files without suffix.
     """
-    figure, numbers = FIGURES[_base(artefact, FIGURES)](Results(root, content))
+    figure, numbers = FIGURES[artefact_base(artefact)](Results(root, content))
     save(figure, numbers, stem)
-
-
-def _base(artefact: str, known: Mapping[str, Any]) -> str:
-    return max((name for name in known if artefact.startswith(name)), key=len)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -96,3 +96,14 @@ class ArtefactSettings(Settings):
     garipov2018_figure4: TwoNetworkEnsemblesFigureSettings | None = None
     garipov2018_figure7: PlanesFigureSettings | None = None
     garipov2018_figure8: PlanesFigureSettings | None = None
+
+
+def artefact_base(artefact: str) -> str:
+    """Return the artefact that a name means, which may be that of one of its rows.
+
+    Args:
+        artefact: such as ``garipov2018_table2_cifar10_vgg16``, a row of ``garipov2018_table2``.
+    """
+    return max(
+        (name for name in ArtefactSettings.model_fields if artefact.startswith(name)), key=len
+    )
