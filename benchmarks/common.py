@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mode_connectivity.data.arrays import Dataset, Examples
+from mode_connectivity.data.arrays import Dataset, ImageExamples
 from mode_connectivity.networks import registry
 from mode_connectivity.weight_space.flat import FlatParameters
 
@@ -33,9 +33,9 @@ def made_up_dataset(shape: tuple[int, int, int], train: int, test: int) -> Datas
     channels, height, width = shape
     generator = torch.Generator().manual_seed(0)
 
-    def examples(count: int) -> Examples:
+    def examples(count: int) -> ImageExamples:
         size = (count, height, width, channels)
-        return Examples(
+        return ImageExamples(
             images=torch.randint(0, 256, size, dtype=torch.uint8, generator=generator),
             targets=torch.randint(0, 10, (count,), generator=generator),
             mean=(0.5,) * channels,
@@ -47,8 +47,6 @@ def made_up_dataset(shape: tuple[int, int, int], train: int, test: int) -> Datas
         test=examples(test),
         classes=tuple(map(str, range(10))),
         input_shape=shape,
-        mean=(0.5,) * channels,
-        std=(0.25,) * channels,
     )
 
 

@@ -58,7 +58,8 @@ def run(kind: str) -> None:
     else:
         optimiser = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
         network.train()
-        for inputs, targets in examples.batches(BATCH_SIZE, memory_format=torch.channels_last):
+        batches = examples.batches(BATCH_SIZE, window=1, memory_format=torch.channels_last)
+        for inputs, targets in batches:
             optimiser.zero_grad()
             functional.cross_entropy(network(inputs), targets).backward()
             optimiser.step()

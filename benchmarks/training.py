@@ -57,6 +57,7 @@ def measure() -> list[Row]:
             textbook.train()
             batches = examples.batches(
                 BATCH_SIZE,
+                window=1,
                 shuffle=True,
                 generator=torch.Generator().manual_seed(0),
                 memory_format=torch.channels_last,

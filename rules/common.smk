@@ -63,7 +63,7 @@ def recipe_settings(recipe):
 
 def workspace_settings(recipe):
     """What a network and its measurements depend on, whatever it was trained with."""
-    settings = recipe_settings(recipe)
+    settings = plain(recipe, exclude=["title", "continues", "initialisation"])
     training = settings["training"]
     settings["training"] = {
         "augmentation": training["augmentation"],
@@ -87,6 +87,19 @@ def recipe_dataset(wildcards):
     return result(layout.dataset(CONFIG.recipes[wildcards.recipe].dataset))
 
 
+def training_inputs(wildcards):
+    """The data set and, where a training continues another one, the weights it begins with."""
+    start = CONFIG.recipes[wildcards.recipe].start(int(wildcards.seed))
+    begins = {} if start is None else {"start": weights_input(str(start))}
+    return {"dataset": recipe_dataset(wildcards), **begins}
+
+
+def test_batch_size(wildcards):
+    """The batch size of the measurements during a training; nothing where it makes none."""
+    recorded = CONFIG.recipes[wildcards.recipe].training.record_test
+    return CONFIG.evaluation.batch_size if recorded else None
+
+
 def curve_dataset(wildcards):
     return result(layout.dataset(CONFIG.recipe_of_curve(wildcards.curve).dataset))
 
@@ -103,14 +116,38 @@ def curve_end(key):
     return lambda wildcards: weights_input(getattr(CONFIG.curves[wildcards.curve], key))
 
 
-def ensemble_inputs(wildcards):
-    curve = CONFIG.ensembles[wildcards.ensemble].curve
-    recipe = CONFIG.recipe_of_curve(curve)
-    return {"dataset": result(layout.dataset(recipe.dataset)), **curve_vertices(curve)}
+def ensembles_by(*methods):
+    """A pattern of the names of the ensembles whose members are collected in some way."""
+    names = [name for name, ensemble in CONFIG.ensembles.items() if ensemble.method in methods]
+    return "|".join(names) or "none"
+
+
+def ensemble_dataset(wildcards):
+    return result(layout.dataset(CONFIG.recipe_of_ensemble(wildcards.ensemble).dataset))
 
 
 def ensemble_curve(wildcards):
     return CONFIG.ensembles[wildcards.ensemble].curve
+
+
+def ensemble_curve_inputs(wildcards):
+    return {"dataset": ensemble_dataset(wildcards), **curve_vertices(ensemble_curve(wildcards))}
+
+
+def ensemble_weights(wildcards):
+    return [weights_input(str(member)) for member in CONFIG.members(wildcards.ensemble)]
+
+
+def ensemble_members(wildcards):
+    """The networks of an ensemble and the epochs that each was trained for in all."""
+    members = []
+    for reference in CONFIG.members(wildcards.ensemble):
+        own = reference.epoch
+        if own is None:
+            own = CONFIG.recipes[reference.recipe].training.epochs
+        epoch = CONFIG.epochs_before(reference.recipe) + own
+        members.append({"member": str(reference), "epoch": epoch})
+    return members
 
 
 def curve_vertices(name):
@@ -222,35 +259,46 @@ def artefact_inputs(wildcards):
                 files.append(f"{layout.plane(name)}/grid.csv")
             case "ensembles":
                 files.append(f"{layout.ensemble(name)}/members.csv")
+                if CONFIG.ensembles[name].method != "curve_points":
+                    files.append(f"{layout.ensemble(name)}/metrics.csv")
             case "networks":
                 reference = NetworkReference.parse(name)
                 folder = layout.network(reference.recipe, reference.seed)
                 files.append(f"{folder}/evaluation/metrics.csv")
+            case "histories":
+                reference = NetworkReference.parse(name)
+                files.append(f"{layout.network(reference.recipe, reference.seed)}/history.csv")
     return [result(path) for path in dict.fromkeys(files)]
 
 
 def artefact_content(artefact):
-    """The settings of an artefact with the titles under which its parts appear."""
+    """The settings of an artefact with the facts of its parts that it shows."""
     settings = artefact_settings(artefact)
-    curves, networks = {}, {}
+    content = {"curves": {}, "planes": {}, "ensembles": {}, "networks": {}, "histories": {}}
     for section, _, name in artefact_parts(settings):
-        if section == "curves":
+        content[section][name] = part_content(section, name)
+    return {"settings": plain(settings), "scale": CONFIG.scale, **content}
+
+
+def part_content(section, name):
+    """How a curve, a plane, an ensemble or a network is named, and what else tells of it."""
+    match section:
+        case "curves":
             curve = CONFIG.curves[name]
-            curves[name] = {
-                "kind": curve.kind,
-                "start": curve.start,
-                "end": curve.end,
-                **titles(CONFIG.recipe_of_curve(name)),
-            }
-        elif section == "planes":
-            networks[name] = titles(CONFIG.recipe_of_plane(name))
-        elif section == "ensembles":
-            networks[name] = titles(CONFIG.recipe_of_curve(CONFIG.ensembles[name].curve))
+            facts = {"kind": curve.kind, "start": curve.start, "end": curve.end}
+            return {**facts, **titles(CONFIG.recipe_of_curve(name))}
+        case "planes":
+            return titles(CONFIG.recipe_of_plane(name))
+        case "ensembles":
+            return {**plain(CONFIG.ensembles[name]), **titles(CONFIG.recipe_of_ensemble(name))}
+    recipe = CONFIG.recipes[NetworkReference.parse(name).recipe]
+    training = recipe.training
     return {
-        "settings": settings.model_dump(mode="json"),
-        "curves": curves,
-        "networks": networks,
-        "scale": CONFIG.scale,
+        **titles(recipe),
+        "epochs": training.epochs,
+        "learning_rate": training.learning_rate,
+        "schedule": plain(training.schedule),
+        "snapshots": training.snapshot_epochs,
     }
 
 

@@ -1,14 +1,17 @@
-"""Ensembles: members, each measured once, with their stored predictions.
+"""Ensembles: members, each measured once, and every ensemble that can be made of them.
 
-Inputs: curves/{curve}/vertices.safetensors, datasets
+Inputs: curves/{curve}/vertices.safetensors or the weights of networks, datasets
 Outputs: ensembles/{ensemble}/
 """
+
+SNAPSHOTS = ("independent", "snapshot", "fast_geometric")
+AVERAGES = ("weight_average",)
 
 
 rule collect_curve_members:
     """Measure equally spaced points of a curve as members (Garipov et al. 2018, section 4.3)."""
     input:
-        unpack(ensemble_inputs),
+        unpack(ensemble_curve_inputs),
     output:
         grid="<results>/ensembles/{ensemble}/members.csv",
         correct="<results>/ensembles/{ensemble}/correct.safetensors",
@@ -16,6 +19,8 @@ rule collect_curve_members:
         run="<results>/ensembles/{ensemble}/run.json",
     log:
         "<logs>/ensembles/{ensemble}.log",
+    wildcard_constraints:
+        ensemble=ensembles_by("curve_points"),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
@@ -33,3 +38,71 @@ rule collect_curve_members:
         ),
     script:
         "../workflow/scripts/evaluate_curve.py"
+
+
+rule collect_members:
+    """Measure trained networks as members (Garipov et al. 2018, section 5)."""
+    input:
+        dataset=ensemble_dataset,
+        weights=ensemble_weights,
+    output:
+        members="<results>/ensembles/{ensemble}/members.csv",
+        correct="<results>/ensembles/{ensemble}/correct.safetensors",
+        predictions="<results>/ensembles/{ensemble}/predictions.safetensors",
+        run="<results>/ensembles/{ensemble}/run.json",
+    log:
+        "<logs>/ensembles/{ensemble}.log",
+    wildcard_constraints:
+        ensemble=ensembles_by(*SNAPSHOTS),
+    conda:
+        "../envs/mode_connectivity.yaml"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_ensemble(wildcards.ensemble)),
+        members=ensemble_members,
+        evaluation=plain(CONFIG.evaluation),
+        code=lambda wildcards: script_code(
+            "collect_members.py", CONFIG.recipe_of_ensemble(wildcards.ensemble)
+        ),
+    script:
+        "../workflow/scripts/collect_members.py"
+
+
+use rule collect_members as average_weights with:
+    # Average the snapshots of each training into one member (SWA, Izmailov et al. 2018).
+    output:
+        members="<results>/ensembles/{ensemble}/members.csv",
+        correct="<results>/ensembles/{ensemble}/correct.safetensors",
+        predictions="<results>/ensembles/{ensemble}/predictions.safetensors",
+        run="<results>/ensembles/{ensemble}/run.json",
+        averages=directory("<results>/ensembles/{ensemble}/weights"),
+    wildcard_constraints:
+        ensemble=ensembles_by(*AVERAGES),
+
+
+rule evaluate_ensemble:
+    """Measure the ensembles of each budget from the stored predictions of their members."""
+    input:
+        members="<results>/ensembles/{ensemble}/members.csv",
+        predictions="<results>/ensembles/{ensemble}/predictions.safetensors",
+    output:
+        metrics="<results>/ensembles/{ensemble}/metrics.csv",
+        ensembles="<results>/ensembles/{ensemble}/ensembles.safetensors",
+    log:
+        "<logs>/ensembles/{ensemble}_metrics.log",
+    wildcard_constraints:
+        ensemble=ensembles_by(*SNAPSHOTS, *AVERAGES),
+    conda:
+        "../envs/mode_connectivity.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        seeds=lambda wildcards: CONFIG.ensembles[wildcards.ensemble].seeds,
+        budgets=lambda wildcards: CONFIG.ensembles[wildcards.ensemble].budgets,
+        code=script_code("evaluate_ensemble.py"),
+    script:
+        "../workflow/scripts/evaluate_ensemble.py"

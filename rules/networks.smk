@@ -1,4 +1,4 @@
-"""Networks, trained from scratch: the endpoints of everything else.
+"""Networks, trained: the endpoints of everything else.
 
 Inputs: datasets/{dataset}.safetensors
 Outputs: networks/{recipe}/seed{seed}/
@@ -6,9 +6,9 @@ Outputs: networks/{recipe}/seed{seed}/
 
 
 rule train_network:
-    """Train the network of a recipe from one seed."""
+    """Train the network of a recipe from one seed, from scratch or from another network."""
     input:
-        dataset=recipe_dataset,
+        unpack(training_inputs),
     output:
         weights="<results>/networks/{recipe}/seed{seed}/weights.safetensors",
         history="<results>/networks/{recipe}/seed{seed}/history.csv",
@@ -24,6 +24,7 @@ rule train_network:
         runtime=1440,
     params:
         recipe=lambda wildcards: recipe_settings(CONFIG.recipes[wildcards.recipe]),
+        test_batch_size=test_batch_size,
         code=lambda wildcards: script_code("train_network.py", CONFIG.recipes[wildcards.recipe]),
     script:
         "../workflow/scripts/train_network.py"

@@ -4,7 +4,12 @@ Inputs: grids and predictions
 Outputs: tables/{artefact}.csv .md .tex
 """
 
-TABLES = ("garipov2018_table2", "garipov2018_curve_ensemble", "garipov2018_trivial_path")
+TABLES = (
+    *(f"garipov2018_table{number}" for number in (1, 2, 3)),
+    "garipov2018_curve_ensemble",
+    "garipov2018_imagenet",
+    "garipov2018_trivial_path",
+)
 
 
 rule make_table:

@@ -9,6 +9,7 @@ import torch
 
 from mode_connectivity.data import prepared_file
 from mode_connectivity.data.arrays import Dataset, load_dataset
+from mode_connectivity.data.token_stream import TokenStream
 from mode_connectivity.training.networks import Workspace, open_workspace
 from mode_connectivity.training.recipes import RecipeSettings
 
@@ -16,6 +17,8 @@ from mode_connectivity.training.recipes import RecipeSettings
 TRAIN, TEST = 70, 45
 HEIGHT, WIDTH, CHANNELS = 6, 8, 3
 CLASSES = ("cat", "dog", "hen", "owl")
+WORDS = ("<eos>", "a", "b", "c", "d", "e", "f")
+TOKENS = {"train": 230, "validation": 97, "test": 110}
 
 SMALL_NETWORKS = Path(__file__).with_name("small_networks.py")
 
@@ -61,6 +64,30 @@ def dataset(dataset_path: Path) -> Dataset:
     return load_dataset(dataset_path, torch.device("cpu"))
 
 
+@pytest.fixture(scope="session")
+def text_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared text in which a word mostly depends on the one before."""
+    random = np.random.default_rng(1)
+    arrays = {}
+    for part, count in TOKENS.items():
+        tokens = np.zeros(count, dtype=np.int32)
+        for place in range(1, count):
+            likely = (3 * tokens[place - 1] + 1) % len(WORDS)
+            tokens[place] = likely if random.random() < 0.8 else random.integers(len(WORDS))
+        arrays[f"{part}_tokens"] = tokens
+    path = tmp_path_factory.mktemp("texts") / "words.safetensors"
+    metadata = {"settings": "{}", "vocabulary": json.dumps(WORDS)}
+    prepared_file.write(path, arrays, metadata, format=prepared_file.TEXT_FORMAT)
+    return path
+
+
+@pytest.fixture
+def text(text_path: Path) -> Dataset:
+    dataset = load_dataset(text_path, torch.device("cpu"))
+    assert isinstance(dataset.train, TokenStream)
+    return dataset
+
+
 @pytest.fixture
 def make_recipe() -> Callable[..., RecipeSettings]:
     """A recipe for one of the small networks; further arguments are its training's."""
@@ -80,11 +107,12 @@ def make_recipe() -> Callable[..., RecipeSettings]:
 
 @pytest.fixture
 def make_workspace(
-    make_recipe: Callable[..., RecipeSettings], dataset_path: Path
+    make_recipe: Callable[..., RecipeSettings], dataset_path: Path, text_path: Path
 ) -> Callable[..., Workspace]:
-    """A small network with random weights and statistics, and the data set."""
+    """A small network with random weights and statistics, and its data set."""
 
     def make(network: str = "plain", *, seed: int = 0) -> Workspace:
-        return open_workspace(make_recipe(network), dataset_path, torch.device("cpu"), seed=seed)
+        dataset = text_path if network == "recurrent" else dataset_path
+        return open_workspace(make_recipe(network), dataset, torch.device("cpu"), seed=seed)
 
     return make

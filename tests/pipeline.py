@@ -119,7 +119,7 @@ planes:
   preresnet8_polychain: {extends: preresnet8_independent, third: preresnet8_polychain}
 
 ensembles:
-  preresnet8_polychain: {curve: preresnet8_polychain, points: 4}
+  preresnet8_polychain: {method: curve_points, curve: preresnet8_polychain, points: 4}
 
 artefacts:
   garipov2018_table2:

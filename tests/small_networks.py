@@ -42,12 +42,36 @@ def perceptron(*, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     )
 
 
+def recurrent(*, input_shape: tuple[int, ...], classes: int, dropout: float = 0.0) -> nn.Module:
+    return Recurrent(classes, dropout)
+
+
 def branches(*, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return Branches(input_shape, classes)
 
 
 def buffered(*, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return Buffered(input_shape, classes)
+
+
+class Recurrent(nn.Module):
+    """A language model whose state is one tensor."""
+
+    def __init__(self, words: int, dropout: float) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, 5)
+        self.cell = nn.GRU(5, 6, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(6, words)
+        self.state: Tensor | None = None
+
+    def reset_state(self) -> None:
+        self.state = None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        outputs, state = self.cell(self.embedding(tokens), self.state)
+        self.state = state.detach()
+        return self.output(self.dropout(outputs))
 
 
 class Branches(nn.Module):

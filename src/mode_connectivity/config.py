@@ -8,13 +8,17 @@ import copy
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
-from mode_connectivity.data.settings import DatasetSettings
-from mode_connectivity.ensembling.settings import CurveEnsembleSettings
+from mode_connectivity.data.settings import AnyDataset, TextSettings
+from mode_connectivity.ensembling.settings import (
+    AnyEnsemble,
+    CurveEnsembleSettings,
+    NetworkEnsembleSettings,
+)
 from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
 from mode_connectivity.mistakes import MISSING, explain, shown, without_empty
 from mode_connectivity.networks import registry
@@ -23,13 +27,18 @@ from mode_connectivity.reporting.settings import (
     CurveEnsembleTableSettings,
     CurvesFigureSettings,
     CurveTableSettings,
+    EnsemblesOverTimeFigureSettings,
+    EnsembleTableSettings,
+    LanguageModelTableSettings,
     PlanesFigureSettings,
+    TraceFigureSettings,
     TrivialPathSettings,
     TwoNetworkEnsemblesFigureSettings,
     WidthsFigureSettings,
 )
 from mode_connectivity.settings import Settings, UserError, nearest
 from mode_connectivity.training.recipes import (
+    CONTINUED,
     REFERENCE,
     CurveKind,
     CurveSettings,
@@ -40,10 +49,11 @@ from mode_connectivity.training.recipes import (
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCALES = ("demo", "paper")
 USER_FILE = "config.yaml"
+ENDPOINT_ONLY = ("snapshots", "checkpoints", "records_per_epoch", "record_test")
+"""Keys of a recipe's training that a curve does not inherit."""
 LISTED = 15
 """Names that a message lists of those that are known."""
 
-Model = TypeVar("Model", bound=BaseModel)
 Raw = dict[str, Any]
 Keys = tuple[Any, ...]
 
@@ -81,11 +91,11 @@ class Config(MachineSettings):
     """A whole config, checked."""
 
     evaluation: EvaluationSettings = EvaluationSettings()
-    datasets: dict[str, DatasetSettings] = Field({})
+    datasets: dict[str, AnyDataset] = Field({})
     recipes: dict[str, RecipeSettings] = Field({})
     curves: dict[str, CurveSettings] = Field({})
     planes: dict[str, PlaneSettings] = Field({})
-    ensembles: dict[str, CurveEnsembleSettings] = Field({})
+    ensembles: dict[str, AnyEnsemble] = Field({})
     artefacts: ArtefactSettings = ArtefactSettings()
 
     def recipe_of_curve(self, name: str) -> RecipeSettings:
@@ -96,13 +106,57 @@ class Config(MachineSettings):
         """Return the recipe of the network at the plane's origin."""
         return self.recipes[NetworkReference.parse(self.planes[name].start).recipe]
 
+    def recipe_of_ensemble(self, name: str) -> RecipeSettings:
+        """Return the recipe of the members, or of the first of them."""
+        ensemble = self.ensembles[name]
+        if isinstance(ensemble, CurveEnsembleSettings):
+            return self.recipe_of_curve(ensemble.curve)
+        return self.recipes[ensemble.recipes[0]]
 
-SECTIONS: dict[str, type[BaseModel]] = {
-    "datasets": DatasetSettings,
+    def epochs_before(self, recipe: str) -> int:
+        """Return the epochs that a recipe's network was trained for before it begins."""
+        start = self.recipes[recipe].start(seed=0)
+        if start is None:
+            return 0
+        epoch = start.epoch
+        finished = self.recipes[start.recipe].training.epochs if epoch is None else epoch
+        return self.epochs_before(start.recipe) + finished
+
+    def members(self, name: str) -> list[NetworkReference]:
+        """Return the networks of an ensemble, in the order of its predictions.
+
+        Those of a weight average are what it averages.
+        """
+        ensemble = self.ensembles[name]
+        assert isinstance(ensemble, NetworkEnsembleSettings)
+        references = []
+        for recipe, seed in ensemble.trainings:
+            epochs: list[int | None] = [None]
+            if ensemble.method != "independent":
+                epochs = [*self.recipes[recipe].training.snapshot_epochs]
+            references += [
+                NetworkReference(recipe=recipe, seed=seed, epoch=epoch) for epoch in epochs
+            ]
+        return references
+
+
+SCHEDULES = {
+    "snapshot": ("cosine_cycles", "cosine_restarts"),
+    "fast_geometric": ("cyclic", "constant"),
+}
+"""Those that a way of collecting members goes with; the reference code of Garipov et al. also runs
+FGE at a constant learning rate."""
+METHODS = {
+    "curve_points": ("curve_points",),
+    "ensembles": ("independent", "snapshot", "fast_geometric", "weight_average"),
+}
+"""Ways of collecting members that go with a key of an artefact, where it is not the way itself."""
+SECTIONS: dict[str, Any] = {
+    "datasets": AnyDataset,
     "recipes": RecipeSettings,
     "curves": CurveSettings,
     "planes": PlaneSettings,
-    "ensembles": CurveEnsembleSettings,
+    "ensembles": AnyEnsemble,
 }
 NAMED = (*SECTIONS, "artefacts")
 """The keys of a config below which everything has a name of its own."""
@@ -229,7 +283,8 @@ class _Loader:
                 for place, keys, text in self.mistakes
                 if not self._is_inherited(keys, text)
             )
-        return rest.model_copy(update={**checked, "artefacts": artefacts})
+        config: Config = rest.model_copy(update={**checked, "artefacts": artefacts})
+        return config
 
     def _artefacts(self) -> ArtefactSettings:
         """Check each artefact on its own, so that a mistake in one hides none in another."""
@@ -272,23 +327,23 @@ class _Loader:
         """Let a curve's training start from the training of its start's recipe.
 
         The reference code trains curves with the batch size, augmentation, momentum and weight
-        decay of the endpoints; snapshots are the endpoint's own affair.
+        decay of the endpoints; what is kept and recorded on the way is the endpoint's own affair.
         """
         if not isinstance(record, dict) or not isinstance(record.get("training"), dict):
             return
         match = str(record.get("start", "")).split("/")[0]
         recipe = self.raw["recipes"].get(match)
         if isinstance(recipe, dict) and isinstance(recipe.get("training"), dict):
-            inherited = {k: v for k, v in recipe["training"].items() if k != "snapshots"}
+            inherited = {k: v for k, v in recipe["training"].items() if k not in ENDPOINT_ONLY}
             record["training"] = merge(inherited, record["training"])
             self.bases.setdefault(("curves", name), []).append(("recipes", match))
         else:
             self.baseless.add(("curves", name, "training"))
 
-    def _validate(self, model: type[Model], value: Any, path: list[str]) -> Model | None:
+    def _validate(self, model: Any, value: Any, path: list[str]) -> Any:
         given = without_empty(value, model)
         try:
-            return model.model_validate(given)
+            return TypeAdapter(model).validate_python(given)
         except ValidationError as error:
             further = ("extends",) if path and path[0] in SECTIONS else ()
             for keys, text in explain(error, model, given, further_keys=further):
@@ -356,7 +411,8 @@ class _CrossChecks:
         self.recipes: dict[str, RecipeSettings] = checked["recipes"]
         self.curves: dict[str, CurveSettings] = checked["curves"]
         self.planes: dict[str, PlaneSettings] = checked["planes"]
-        self.ensembles: dict[str, CurveEnsembleSettings] = checked["ensembles"]
+        self.ensembles: dict[str, Any] = checked["ensembles"]
+        self.datasets: dict[str, Any] = checked["datasets"]
         self.raw = raw
         self.faulty: set[Keys] = set()
         self._say = say
@@ -376,6 +432,9 @@ class _CrossChecks:
             self._third(text, ["planes", name, "third"])
         for name, curve in self._named("ensembles", "curve"):
             self._exists("curves", curve, ["ensembles", name, "curve"])
+        for name, text in self._named("recipes", "continues"):
+            self._continued(name, text)
+        self._texts()
         for name, settings in self.curves.items():
             path = ["curves", name]
             if settings.start == settings.end:
@@ -392,6 +451,9 @@ class _CrossChecks:
             curve_of_third = self.curves.get(plane.third)
             third = plane.third if curve_of_third is None else curve_of_third.start
             self._same_space([plane.start, plane.end, third], path)
+        for name, ensemble in self.ensembles.items():
+            if isinstance(ensemble, NetworkEnsembleSettings):
+                self._members(ensemble, ["ensembles", name])
         # A curve that is wrong in itself is wrong in every figure that shows it.
         for section in ("curves", "planes", "ensembles"):
             records = getattr(self, section)
@@ -438,7 +500,7 @@ class _CrossChecks:
         recipe = self.recipes.get(reference.recipe)
         if recipe is None:
             return None
-        saved = recipe.training.snapshots
+        saved = sorted({*recipe.training.snapshot_epochs, *recipe.training.checkpoints})
         if reference.epoch is not None and reference.epoch not in saved:
             listed = ", ".join(map(str, saved)) or "none"
             last = reference.epoch == recipe.training.epochs
@@ -448,10 +510,88 @@ class _CrossChecks:
             self.say(
                 path,
                 f"recipe {reference.recipe!r} keeps no snapshot of epoch {reference.epoch}; "
-                f"its training.snapshots: {listed}{advice}",
+                f"its training.snapshots and checkpoints: {listed}{advice}",
             )
             return None
         return reference
+
+    def _continued(self, name: str, text: str) -> None:
+        """Check that what a recipe continues is there, and is the same network."""
+        path = ["recipes", name, "continues"]
+        match = CONTINUED.fullmatch(text)
+        if match is None or not self._exists("recipes", match["recipe"], path):
+            return
+        recipe, origin = self.recipes.get(name), self.recipes.get(match["recipe"])
+        if recipe is None or origin is None:
+            return
+        chain = [name]
+        while (last := self.recipes.get(chain[-1])) is not None and last.continues is not None:
+            following = last.continues.partition("@")[0]
+            if following in chain:
+                chain.append(following)
+                self.say(path, f"{' continues '.join(chain)}: nothing begins")
+                return
+            chain.append(following)
+        self._same_space([f"{name}/1", f"{match['recipe']}/1"], path, "continues")
+        if match["epoch"] is None:
+            return
+        epoch, kept = int(match["epoch"]), origin.training.checkpoints
+        if epoch > origin.training.epochs:
+            self.say(
+                path,
+                f"epoch {epoch} lies beyond the {origin.training.epochs} epochs of recipe "
+                f"{match['recipe']!r}",
+            )
+        elif epoch not in kept:
+            self.say(
+                path,
+                f"recipe {match['recipe']!r} keeps no checkpoint of epoch {epoch}; its "
+                f"training.checkpoints: {', '.join(map(str, kept)) or 'none'}; add {epoch} there",
+            )
+
+    def _texts(self) -> None:
+        """Check what cannot be asked of a text."""
+        texts = {name for name, data in self.datasets.items() if isinstance(data, TextSettings)}
+        for name, recipe in self.recipes.items():
+            if recipe.dataset in texts and recipe.training.augmentation.transforms:
+                self.say(
+                    ["recipes", name, "training", "augmentation"],
+                    f"data set {recipe.dataset!r} is a text, which is not augmented: leave the "
+                    "transforms out",
+                )
+        for name, curve in self.curves.items():
+            match = REFERENCE.fullmatch(curve.start)
+            of_curve = self.recipes.get(match["recipe"]) if match is not None else None
+            if curve.predictions and of_curve is not None and of_curve.dataset in texts:
+                self.say(
+                    ["curves", name, "predictions"],
+                    "the predictions of a language model, a probability of each word at each "
+                    "place, are not kept: they would take gigabytes a point",
+                )
+
+    def _members(self, ensemble: NetworkEnsembleSettings, path: list[str]) -> None:
+        """Check that the members of an ensemble exist and speak of the same classes."""
+        known = [
+            recipe
+            for recipe in ensemble.recipes
+            if self._exists("recipes", recipe, [*path, "recipes"]) and recipe in self.recipes
+        ]
+        self._same_space([f"{recipe}/1" for recipe in known], path, "mixes")
+        for name in known:
+            training = self.recipes[name].training
+            schedule = training.schedule.name
+            if ensemble.method != "independent" and not training.snapshot_epochs:
+                self.say(
+                    [*path, "recipes"],
+                    f"recipe {name!r} keeps no snapshots, which are the members of the method "
+                    f"{ensemble.method}; set its training.snapshots, such as to minima",
+                )
+            elif ensemble.method in SCHEDULES and schedule not in SCHEDULES[ensemble.method]:
+                self.say(
+                    [*path, "recipes"],
+                    f"the schedule of recipe {name!r} is {schedule}; for the method "
+                    f"{ensemble.method} it must be {' or '.join(SCHEDULES[ensemble.method])}",
+                )
 
     def _third(self, text: str, path: list[str]) -> None:
         if "/" in text:
@@ -484,6 +624,17 @@ class _CrossChecks:
     def _artefact(self, settings: BaseModel, path: list[str]) -> None:
         self._parts(settings, path)
         match settings:
+            case EnsembleTableSettings(rows=rows):
+                for name, of_row in rows.items():
+                    self._ensemble_row(name, of_row.ensembles, [*path, "rows", name])
+            case TraceFigureSettings(history=history):
+                self._trace(history, [*path, "history"])
+            case EnsemblesOverTimeFigureSettings(fast_geometric=fast, snapshot=snapshot):
+                self._over_time([fast, snapshot], settings, path)
+            case LanguageModelTableSettings(rows=rows):
+                for name, row in rows.items():
+                    self._row(name, row.curves, [*path, "rows", name])
+                    self._of_texts(row.curves, [*path, "rows", name])
             case CurveTableSettings(rows=rows):
                 for name, row in rows.items():
                     self._row(name, row.curves, [*path, "rows", name])
@@ -520,7 +671,7 @@ class _CrossChecks:
         for section, key, value in artefact_parts(settings):
             if key == "rows":
                 continue
-            if section == "networks":
+            if section in ("networks", "histories"):
                 reference = self._reference(value, [*path, key])
                 if reference is not None and reference.epoch is not None:
                     self.say(
@@ -528,14 +679,72 @@ class _CrossChecks:
                         f"{value} is a snapshot; only networks at the end of their training, "
                         f"recipe/seed, are measured on their own",
                     )
-            elif self._exists(section, value, [*path, key]) and section == "curves":
-                self._kind(key, value, [*path, key])
+            elif self._exists(section, value, [*path, key]):
+                if section == "curves":
+                    self._kind(key, value, [*path, key])
+                elif section == "ensembles":
+                    self._collected_by(key, value, [*path, key])
 
     def _kind(self, key: str, name: str, path: list[str]) -> None:
         """Check that a figure's segment is a segment, and so on."""
         curve = self.curves.get(name)
         if key in get_args(CurveKind) and curve is not None and curve.kind != key:
             self.say(path, f"curve {name!r} is a {curve.kind}; it must be a {key}")
+
+    def _collected_by(self, key: str, name: str, path: list[str]) -> None:
+        """Check that an ensemble's members are collected in the way its place asks for."""
+        ensemble = self.ensembles.get(name)
+        if ensemble is None:
+            return
+        wanted = METHODS.get(key, (key,))
+        if ensemble.method not in wanted:
+            self.say(
+                path,
+                f"the method of ensemble {name!r} is {ensemble.method}; it must be "
+                f"{' or '.join(wanted)}",
+            )
+
+    def _ensemble_row(self, name: str, ensembles: list[str], path: list[str]) -> None:
+        if not _is_name(name):
+            self.say(path, NO_NAME)
+        known = [self.ensembles[each] for each in ensembles if each in self.ensembles]
+        members = [each for each in known if isinstance(each, NetworkEnsembleSettings)]
+        self._same_space([f"{each.recipes[0]}/1" for each in members], path, "shows")
+        methods = [each.method for each in members]
+        for method in sorted({method for method in methods if methods.count(method) > 1}):
+            self.say(path, f"names two ensembles of the method {method}; one a row is shown")
+
+    def _over_time(
+        self, names: list[str], settings: EnsemblesOverTimeFigureSettings, path: list[str]
+    ) -> None:
+        known = [self.ensembles[name] for name in names if name in self.ensembles]
+        self._same_space([f"{each.recipes[0]}/1" for each in known], path, "shows")
+        for name, ensemble in zip(names, known, strict=False):
+            if len(ensemble.seeds) < settings.budgets:
+                self.say(
+                    [*path, "budgets"],
+                    f"{settings.budgets} budgets need as many seeds of ensemble {name!r}, which "
+                    f"has {len(ensemble.seeds)}",
+                )
+
+    def _of_texts(self, curves: list[str], path: list[str]) -> None:
+        for name in curves:
+            curve = self.curves.get(name)
+            match = None if curve is None else REFERENCE.fullmatch(curve.start)
+            recipe = self.recipes.get(match["recipe"]) if match is not None else None
+            data = self.datasets.get(recipe.dataset) if recipe is not None else None
+            if data is not None and not isinstance(data, TextSettings):
+                self.say(path, f"curve {name!r} is not of a language model: its data are images")
+
+    def _trace(self, text: str, path: list[str]) -> None:
+        match = REFERENCE.fullmatch(text)
+        recipe = self.recipes.get(match["recipe"]) if match is not None else None
+        if recipe is None:
+            return
+        if not recipe.training.record_test:
+            self.say(path, f"the history of {text} has no test errors: set record_test: true there")
+        if not recipe.training.snapshot_epochs:
+            self.say(path, f"{text} keeps no snapshots, which the figure marks")
 
     def _row(self, name: str, curves: list[str], path: list[str]) -> None:
         if not _is_name(name):
@@ -617,7 +826,14 @@ def artefact_parts(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
         match key:
             case "rows":
                 for row in value.values():
-                    yield from (("curves", key, curve) for curve in row.curves)
+                    yield from ((part, key, name) for part, _, name in artefact_parts(row))
+            case "ensembles":
+                yield from (("ensembles", key, name) for name in value)
+            case "history":
+                yield "histories", key, value
+            case "fast_geometric" | "snapshot" | "weight_average":
+                if value is not None:
+                    yield "ensembles", key, value
             case "curves":
                 yield from (("curves", key, curve) for curve in value)
             case "networks":

@@ -52,3 +52,14 @@ def weights_in(path: str, reference: str) -> Path:
     """
     epoch = NetworkReference.parse(reference).epoch
     return Path(path) if epoch is None else Path(path) / snapshot(epoch)
+
+
+def optimiser_in(path: str, reference: str) -> Path | None:
+    """Return the file with the optimiser's state of a checkpoint; the end of a training has none.
+
+    Args:
+        path: the folder of snapshots.
+        reference: ``recipe/seed`` or ``recipe/seed@epoch``.
+    """
+    epoch = NetworkReference.parse(reference).epoch
+    return None if epoch is None else Path(path) / f"epoch{epoch}.optimiser.safetensors"

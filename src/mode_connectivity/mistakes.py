@@ -3,6 +3,7 @@
 pydantic finds the mistakes; its own texts speak of classes, unions and inputs.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ Keys = tuple[int | str, ...]
 LONGEST = 60
 """Characters of a value that a message shows."""
 MISSING = "is missing"
+TAGS = ("name", "source", "method")
+"""Keys whose value says which of several blocks it is."""
 
 
 def explain(
     error: ValidationError,
-    model: type[BaseModel],
+    model: Any,
     value: Any,
     *,
     further_keys: tuple[str, ...] = (),
@@ -32,7 +35,7 @@ def explain(
 
     Args:
         error: what pydantic says.
-        model: what the block was checked against.
+        model: what the block was checked against: a model, or a union of models.
         value: the block as it was written.
         further_keys: keys that are allowed beside those of the model.
     """
@@ -122,7 +125,7 @@ class _Place:
     choice: _Choice | None = None
 
     @classmethod
-    def find(cls, model: type[BaseModel], location: tuple[int | str, ...]) -> "_Place":
+    def find(cls, model: Any, location: tuple[int | str, ...]) -> "_Place":
         """Follow pydantic's location, in which names of types stand among the keys."""
         place = cls(model)
         for part in location:
@@ -197,7 +200,7 @@ def _unknown_key(place: _Place, further_keys: tuple[str, ...]) -> str:
 def _wrong_name(place: _Place, details: ErrorDetails) -> tuple[Keys, str]:
     """Explain a block of which no name, or an unknown one, says which block it is."""
     tag = details["ctx"]["discriminator"].strip("'")
-    names = list(_tagged(_members(_bare(place.annotation))).values())
+    names = list(itertools.chain(*_tagged(_members(_bare(place.annotation))).values()))
     allowed = f"one of {', '.join(names)}"
     if details["type"] == "union_tag_not_found":
         return (*place.keys, tag), f"{MISSING}; give {allowed}"
@@ -215,8 +218,9 @@ def _in_words(annotation: Any) -> str:
     bare = _bare(annotation)
     members = _members(bare)
     if len(members) > 1:
-        if _tagged(members):
-            return f"a block with the key name, one of {', '.join(_tagged(members).values())}"
+        if tags := _tagged(members):
+            names = ", ".join(itertools.chain(*tags.values()))
+            return f"a block with the key {_tag(members)}, one of {names}"
         return ", or ".join(_in_words(member) for member in members)
     if get_origin(bare) is Literal:
         return f"one of {', '.join(map(str, get_args(bare)))}"
@@ -295,17 +299,28 @@ def _is_model(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _tagged(members: tuple[Any, ...]) -> dict[Any, str]:
-    """Return the name by which each member is told from the others, if they have one."""
-    tags = {}
-    for member in members:
-        if not _is_model(member) or "name" not in member.model_fields:
-            return {}
-        choices = get_args(member.model_fields["name"].annotation)
-        if len(choices) != 1:
-            return {}
-        tags[member] = str(choices[0])
-    return tags
+def _tag(members: tuple[Any, ...]) -> str | None:
+    """Return the key by whose value the members of a union are told from each other."""
+    for key in TAGS:
+        if all(
+            _is_model(member)
+            and key in member.model_fields
+            and get_origin(_bare(member.model_fields[key].annotation)) is Literal
+            for member in members
+        ):
+            return key
+    return None
+
+
+def _tagged(members: tuple[Any, ...]) -> dict[Any, tuple[str, ...]]:
+    """Return the names by which each member is told from the others, if they have some."""
+    tag = _tag(members) if len(members) > 1 else None
+    if tag is None:
+        return {}
+    return {
+        member: tuple(map(str, get_args(_bare(member.model_fields[tag].annotation))))
+        for member in members
+    }
 
 
 def _member(members: tuple[Any, ...], part: str) -> Any:
@@ -313,7 +328,7 @@ def _member(members: tuple[Any, ...], part: str) -> Any:
     tags = _tagged(members)
     for member in members:
         if tags:
-            if tags[member] == part:
+            if part in tags[member]:
                 return member
         elif getattr(member, "__name__", "").lower() in part.lower():
             return member

@@ -52,7 +52,7 @@ planes:
   of_bezier: {extends: independent, third: bezier}
   of_polychain: {extends: independent, third: polychain}
 ensembles:
-  points: {curve: polychain}
+  points: {method: curve_points, curve: polychain}
 artefacts:
   garipov2018_table2: {rows: {plain: {curves: [segment, bezier, polychain]}}}
   garipov2018_curve_ensemble: {curve_points: points, networks: [plain/1, plain/2, plain/3]}
@@ -240,7 +240,8 @@ def test_empty_training_of_a_curve_is_none(root: Path) -> None:
 def test_empty_training_of_a_recipe_is_missing(root: Path) -> None:
     assert mistakes(root, "recipes: {mine: {extends: plain, training:}}") == [
         "config.yaml: recipes.mine.training: is missing; give a block (key: value) with the keys "
-        "epochs, batch_size, learning_rate, optimiser, schedule, augmentation, snapshots, precision"
+        "epochs, batch_size, learning_rate, optimiser, schedule, augmentation, gradient_clipping, "
+        "window, snapshots, checkpoints, records_per_epoch, record_test, precision"
     ]
 
 
@@ -357,7 +358,7 @@ def test_all_mistakes_are_told_at_once(root: Path) -> None:
         recipes: {plain: {network: {hiden: 3}, training: {epochs: -1, learning_rate: 5e-2}}}
         curves: {bezier: {points: 1, end: plian/2}, Bad: {}}
         planes: {independent: {third: plain}}
-        ensembles: {points: {curve: polychian}}
+        ensembles: {points: {method: curve_points, curve: polychian}}
         artefacts: {garipov2018_figure3: {option: width}, garipov2018_figure9: {}}
         """,
     )
@@ -451,7 +452,7 @@ ONE_MISTAKE = [
         "'bezier'",
     ),
     (
-        "ensembles: {more: {curve: polichain}}",
+        "ensembles: {more: {method: curve_points, curve: polichain}}",
         "config.yaml: ensembles.more.curve: 'polichain' is unknown; curves: ",
         "'polychain'",
     ),
@@ -726,7 +727,7 @@ ONE_MISTAKE = [
     ),
     (
         """
-        ensembles: {of_bezier: {curve: bezier}}
+        ensembles: {of_bezier: {method: curve_points, curve: bezier}}
         artefacts: {garipov2018_figure2: {curve_points: of_bezier}}
         """,
         "config.yaml: artefacts.garipov2018_figure2.curve_points: ensemble 'of_bezier' has points "
@@ -804,10 +805,10 @@ def test_inherited_mistake_is_told_once_but_one_made_again_twice(root: Path) -> 
     )
     assert [mistake.split(": ")[1] for mistake in told] == [
         "recipes.plain.training.batch_size",
-        "recipes.plain.training.snapshots[0]",
+        "recipes.plain.training.snapshots",
         "recipes.plain.training.precision",
         "recipes.mine.training.batch_size",
-        "recipes.mine.training.snapshots[0]",
+        "recipes.mine.training.snapshots",
         "recipes.plain.dataset",
     ]
 
@@ -841,7 +842,9 @@ def test_planes_and_curves_may_share_names(root: Path) -> None:
 
 def test_many_known_names_are_not_all_listed(root: Path) -> None:
     names = ", ".join(f"curve{n:02}: {{extends: segment}}" for n in range(40))
-    (mistake,) = mistakes(root, f"curves: {{{names}}}\nensembles: {{mine: {{curve: curve41}}}}")
+    (mistake,) = mistakes(
+        root, f"curves: {{{names}}}\nensembles: {{mine: {{method: curve_points, curve: curve41}}}}"
+    )
     assert mistake.count("curve") < LISTED + 8
     assert f" and {45 - LISTED} more; did you mean 'curve" in mistake
 

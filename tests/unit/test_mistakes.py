@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from mode_connectivity.config import SECTIONS, Config
 from mode_connectivity.data.settings import DatasetSettings
@@ -30,7 +30,9 @@ SCHEDULES = [
     {"name": "linear", "final": 0.1},
     {"name": "cosine", "minimum": 0.1},
     {"name": "cosine_restarts", "period": 2, "multiplier": 2, "minimum": 0.1},
+    {"name": "cosine_cycles", "cycles": 3, "minimum": 0.1},
     {"name": "cyclic", "period": 2, "minimum": 0.1},
+    {"name": "exponential", "hold": 2, "factor": 0.5},
 ]
 DIGITS = {
     "title": "Digits",
@@ -41,6 +43,32 @@ DIGITS = {
     "test_fraction": 0.5,
     "split_seed": 1,
     "validation": 3,
+}
+IMAGE_FILES = {
+    "title": "ImageNet",
+    "source": "imagenet",
+    "folder": "imagenet",
+    "image_size": 64,
+    "resize": 72,
+    "normalisation": "vgg",
+    "verify": False,
+}
+TEXT = {
+    "title": "Text",
+    "source": "text_files",
+    "folder": "text",
+    "minimum_count": 2,
+    "unknown_words": "replace",
+    "validation_fraction": 0.1,
+    "test_fraction": 0.2,
+    "split_seed": 3,
+}
+METHODS = ("independent", "snapshot", "fast_geometric", "weight_average")
+ENSEMBLE = {
+    "method": "fast_geometric",
+    "recipes": ["a", "b"],
+    "seeds": [1, 2, 3],
+    "budgets": [1, 3],
 }
 CURVE = {
     "kind": "bezier",
@@ -75,9 +103,11 @@ MACHINE = {
     "evaluation": {"batch_size": 5, "augment_statistics": True, "augment_metrics": False},
 }
 NETWORK = {"name": "fully_connected", "hidden": [3]}
-VALID: list[tuple[type[BaseModel], dict[str, Any]]] = [
+VALID: list[tuple[Any, dict[str, Any]]] = [
     (DatasetSettings, DIGITS),
     (DatasetSettings, {**DIGITS, "normalisation": "unit"}),
+    *((SECTIONS["datasets"], dataset) for dataset in (DIGITS, IMAGE_FILES, TEXT)),
+    (SECTIONS["datasets"], {**TEXT, "source": "python_documentation"}),
     (
         RecipeSettings,
         {
@@ -88,13 +118,37 @@ VALID: list[tuple[type[BaseModel], dict[str, Any]]] = [
             "training": TRAINING,
         },
     ),
+    (
+        RecipeSettings,
+        {
+            "dataset": "digits",
+            "network": NETWORK,
+            "continues": "plain@3",
+            "initialisation": {"scheme": "torchvision", "weights": "a"},
+            "training": TRAINING,
+        },
+    ),
     *((TrainingSettings, {**TRAINING, "schedule": schedule}) for schedule in SCHEDULES),
+    (
+        TrainingSettings,
+        {
+            **TRAINING,
+            "gradient_clipping": 0.5,
+            "window": 5,
+            "snapshots": "minima",
+            "schedule": {"name": "cosine"},
+            "checkpoints": [3, 5],
+            "records_per_epoch": 2,
+            "record_test": True,
+        },
+    ),
     (CurveSettings, CURVE),
     (
         SECTIONS["planes"],
         {"start": "a/1", "end": "a/2", "third": "b", "points": 4, "margin": 0.1},
     ),
-    (SECTIONS["ensembles"], {"curve": "a", "points": 5}),
+    (SECTIONS["ensembles"], {"method": "curve_points", "curve": "a", "points": 5}),
+    *((SECTIONS["ensembles"], {**ENSEMBLE, "method": name}) for name in METHODS),
     (ArtefactSettings, ARTEFACTS),
     (Config, MACHINE),
 ]
@@ -150,9 +204,9 @@ INTERNAL = (
 Keys = tuple[int | str, ...]
 
 
-def mistakes(model: type[BaseModel], value: Any) -> list[tuple[Keys, str]]:
+def mistakes(model: Any, value: Any) -> list[tuple[Keys, str]]:
     try:
-        model.model_validate(without_empty(value, model))
+        TypeAdapter(model).validate_python(without_empty(value, model))
     except ValidationError as error:
         return list(explain(error, model, without_empty(value, model)))
     return []
@@ -180,18 +234,18 @@ def at(value: Any, path: Keys) -> Any:
 
 
 def ids(parameter: Any) -> str | None:
-    return parameter.__name__ if isinstance(parameter, type) else None
+    if isinstance(parameter, type):
+        return parameter.__name__
+    return None if isinstance(parameter, dict) else "union"
 
 
 @pytest.mark.parametrize(("model", "valid"), VALID, ids=ids)
-def test_samples_are_valid(model: type[BaseModel], valid: dict[str, Any]) -> None:
+def test_samples_are_valid(model: Any, valid: dict[str, Any]) -> None:
     assert mistakes(model, valid) == []
 
 
 @pytest.mark.parametrize(("model", "valid"), VALID, ids=ids)
-def test_odd_values_are_explained_at_their_place(
-    model: type[BaseModel], valid: dict[str, Any]
-) -> None:
+def test_odd_values_are_explained_at_their_place(model: Any, valid: dict[str, Any]) -> None:
     told = 0
     for path in nodes(valid):
         for odd in ODD_VALUES:
@@ -207,7 +261,7 @@ def test_odd_values_are_explained_at_their_place(
 
 
 @pytest.mark.parametrize(("model", "valid"), VALID, ids=ids)
-def test_unknown_key_is_told_in_every_block(model: type[BaseModel], valid: dict[str, Any]) -> None:
+def test_unknown_key_is_told_in_every_block(model: Any, valid: dict[str, Any]) -> None:
     blocks = [path for path in nodes(valid) if isinstance(at(valid, path), Mapping)]
     for path in blocks:
         if path[-1:] in [("network",), ("rows",)]:
@@ -224,7 +278,7 @@ def test_unknown_key_is_told_in_every_block(model: type[BaseModel], valid: dict[
         assert set(block) <= set(allowed)
 
 
-def texts(model: type[BaseModel], valid: Mapping[str, Any], **changes: Any) -> list[str]:
+def texts(model: Any, valid: Mapping[str, Any], **changes: Any) -> list[str]:
     found = mistakes(model, {**valid, **changes})
     return [f"{'.'.join(map(str, keys))}: {text}" for keys, text in found]
 
@@ -246,10 +300,36 @@ def texts(model: type[BaseModel], valid: Mapping[str, Any], **changes: Any) -> l
         ({"epochs": 20.0}, "epochs: found 20.0; it must be an integer"),
         ({"epochs": -5}, "epochs: found -5; it must be greater than 0"),
         ({"epochs": None}, "epochs: is missing; give an integer"),
-        ({"snapshots": 3}, "snapshots: found 3; it must be a list of integers; write [3]"),
+        ({"checkpoints": 3}, "checkpoints: found 3; it must be a list of integers; write [3]"),
         (
-            {"snapshots": ["3"]},
-            "snapshots.0: found '3'; it must be an integer, without quotes: 3",
+            {"checkpoints": ["3"]},
+            "checkpoints.0: found '3'; it must be an integer, without quotes: 3",
+        ),
+        ({"checkpoints": [0]}, "checkpoints.0: found 0; it must be greater than 0"),
+        ({"checkpoints": [11]}, ": checkpoints [11] lie beyond the 10 epochs of training"),
+        ({"snapshots": 3}, "snapshots: found 3; it must be a list of integers, or ..."),
+        (
+            {"snapshots": "minimum"},
+            "snapshots: found 'minimum'; it must be a list of integers, or one of minima; did you "
+            "mean 'minima'?",
+        ),
+        (
+            {"snapshots": "minima"},
+            ": schedule 'piecewise_linear' has no minima; list the epochs, or choose ...",
+        ),
+        (
+            {"schedule": {"name": "cyclic", "period": 3, "minimum": 0.1}},
+            "schedule: period is 3; it must be even, so that the minimum of a cycle falls on the "
+            "end of an epoch, such as 4",
+        ),
+        (
+            {"schedule": {"name": "cyclic", "period": 6, "minimum": 0.1}},
+            ": cycles of 6 epochs do not fit into 10 epochs: the epochs must be a multiple of "
+            "half a cycle, such as 9 or 12",
+        ),
+        (
+            {"schedule": {"name": "cosine_cycles", "cycles": 11}},
+            ": 11 cycles do not fit into 10 epochs",
         ),
         (
             {"precision": "float23"},
@@ -289,12 +369,14 @@ def texts(model: type[BaseModel], valid: Mapping[str, Any], **changes: Any) -> l
         (
             {"schedule": "cosine"},
             "schedule: found 'cosine'; it must be a block with the key name, one of constant, "
-            "piecewise_linear, step, linear, cosine, cosine_restarts, cyclic; write {name: cosine}",
+            "piecewise_linear, step, linear, cosine, cosine_restarts, cosine_cycles, cyclic, "
+            "exponential; write {name: cosine}",
         ),
         (
             {"schedule": {"name": "cosin"}},
             "schedule.name: found 'cosin'; it must be one of constant, piecewise_linear, step, "
-            "linear, cosine, cosine_restarts, cyclic; did you mean 'cosine'?",
+            "linear, cosine, cosine_restarts, cosine_cycles, cyclic, exponential; did you mean "
+            "'cosine'?",
         ),
         ({"schedule": {"hold": 0.5}}, "schedule.name: is missing; give one of constant, ..."),
         (
@@ -319,7 +401,10 @@ def texts(model: type[BaseModel], valid: Mapping[str, Any], **changes: Any) -> l
             "schedule: decay_until (0.5) must exceed hold (0.9)",
         ),
         ({"snapshots": [3, 11]}, ": snapshots [11] lie beyond the 10 epochs of training"),
-        ({"schedul": {}}, "schedul: unknown key; allowed: augmentation, batch_size, epochs, ..."),
+        (
+            {"schedul": {}},
+            "schedul: unknown key; allowed: augmentation, batch_size, checkpoints, epochs, ...",
+        ),
         ({"weight_decay": 0.1}, "weight_decay: unknown key; allowed: ..."),
         ({4: 1}, "4: unknown key; allowed: ..."),
     ],
@@ -372,6 +457,133 @@ def test_key_of_an_inner_block_is_sent_there() -> None:
 )
 def test_value_that_may_be_a_name_or_a_block(found: Any, expected: list[str]) -> None:
     assert texts(DatasetSettings, DIGITS, normalisation=found) == expected
+
+
+DATASETS, ENSEMBLES = SECTIONS["datasets"], SECTIONS["ensembles"]
+SOURCES = (
+    "digits, mnist, cifar10, cifar100, image_folder, imagenet, image_files, ptb, text_files, "
+    "python_documentation"
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "expected"),
+    [
+        (
+            DATASETS,
+            {**TEXT, "source": "pbt"},
+            f"source: found 'pbt'; it must be one of {SOURCES}; did you mean 'ptb'?",
+        ),
+        (DATASETS, {**DIGITS, "source": 3}, f"source: found 3; it must be one of {SOURCES}"),
+        (DATASETS, {"title": "a"}, f"source: is missing; give one of {SOURCES}"),
+        (DATASETS, {"title": "a", "source": None}, f"source: is missing; give one of {SOURCES}"),
+        (
+            DATASETS,
+            "digits",
+            f": found 'digits'; it must be a block with the key source, one of {SOURCES}",
+        ),
+        (DATASETS, {"source": "ptb"}, "title: is missing; give a text"),
+        # Each source has keys of its own.
+        (
+            DATASETS,
+            {**IMAGE_FILES, "minimum_count": 2},
+            "minimum_count: unknown key; allowed: folder, image_size, normalisation, resize, "
+            "source, title, verify",
+        ),
+        (
+            DATASETS,
+            {**TEXT, "minimum_cuont": 2},
+            "minimum_cuont: unknown key; allowed: folder, minimum_count, source, split_seed, "
+            "test_fraction, title, unknown_words, validation_fraction; did you mean "
+            "'minimum_count'?",
+        ),
+        (
+            DATASETS,
+            {**TEXT, "source": "ptb", "unknown_words": "replaced"},
+            "unknown_words: found 'replaced'; it must be one of error, replace; did you mean "
+            "'replace'?",
+        ),
+        (
+            DATASETS,
+            {**IMAGE_FILES, "resize": 32},
+            ": resize (32) must be at least image_size (64)",
+        ),
+        (
+            DATASETS,
+            {**IMAGE_FILES, "normalisation": {"mean": ["5e-1"], "std": [1.0]}},
+            "normalisation.mean.0: found '5e-1'; it must be a number, without quotes and with a "
+            "point: 0.5",
+        ),
+        (
+            ENSEMBLES,
+            {**ENSEMBLE, "method": "fast_geometrik"},
+            "method: found 'fast_geometrik'; it must be one of curve_points, independent, "
+            "snapshot, fast_geometric, weight_average; did you mean 'fast_geometric'?",
+        ),
+        (
+            ENSEMBLES,
+            {"recipes": ["a"], "seeds": [1]},
+            "method: is missing; give one of curve_points, independent, snapshot, "
+            "fast_geometric, weight_average",
+        ),
+        (
+            ENSEMBLES,
+            {**ENSEMBLE, "points": 5},
+            "points: unknown key; allowed: budgets, method, recipes, seeds",
+        ),
+        (
+            ENSEMBLES,
+            {"method": "curve_points", "curve": "a", "recipes": ["a"]},
+            "recipes: unknown key; allowed: curve, method, points",
+        ),
+        (
+            ENSEMBLES,
+            {**ENSEMBLE, "method": "snapshot", "seeds": [1, -1, 2]},
+            "seeds.1: found -1; it must be at least 0",
+        ),
+        (ENSEMBLES, {**ENSEMBLE, "seeds": []}, "seeds: is empty; give a list of integers"),
+        (
+            ENSEMBLES,
+            {**ENSEMBLE, "method": "weight_average", "budgets": [1, 4]},
+            ": budgets [4] need as many seeds; there are 3: [1, 2, 3]",
+        ),
+        (
+            ENSEMBLES,
+            {**ENSEMBLE, "method": "independent", "recipes": ["a", "a"]},
+            ": recipes ['a', 'a'] names one twice; each may come once",
+        ),
+    ],
+)
+def test_one_mistake_where_a_key_tells_which_block_it_is(
+    model: Any, value: Any, expected: str
+) -> None:
+    found = mistakes(model, value)
+    assert [f"{'.'.join(map(str, keys))}: {text}" for keys, text in found] == [expected]
+
+
+def test_every_mistake_of_such_a_block_is_told() -> None:
+    assert texts(ENSEMBLES, ENSEMBLE, recipes=["a", 3], seeds=2, budgets=[0]) == [
+        'recipes.1: found 3; it must be a text; write "3"',
+        "seeds: found 2; it must be a list of integers; write [2]",
+        "budgets.0: found 0; it must be greater than 0",
+    ]
+    # Without the key nothing else can be said.
+    assert len(mistakes(ENSEMBLES, {"recipes": 3, "seeds": "a"})) == 1
+
+
+def test_such_a_block_below_a_name() -> None:
+    value = {**MACHINE, "datasets": {"text": {**TEXT, "source": "pbt"}, "other": {"title": 3}}}
+    assert [keys for keys, _ in mistakes(Config, value)] == [
+        ("datasets", "text", "source"),
+        ("datasets", "other", "source"),
+    ]
+    value = {**MACHINE, "datasets": {"text": {**TEXT, "title": 3}, "digits": {**DIGITS, "a": 1}}}
+    assert [keys for keys, _ in mistakes(Config, value)] == [
+        ("datasets", "text", "title"),
+        ("datasets", "digits", "a"),
+    ]
+    value = {**MACHINE, "ensembles": {"fge": {**ENSEMBLE, "method": None}}}
+    assert [keys for keys, _ in mistakes(Config, value)] == [("ensembles", "fge", "method")]
 
 
 def test_numbers_where_texts_are_needed() -> None:

@@ -20,7 +20,7 @@ if __name__ == "__main__":
         device = select_device(snakemake.config["device"])
         recipe = RecipeSettings(**snakemake.params.recipe)
         settings = CurveSettings(**snakemake.params.curve)
-        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device, seed=0)
+        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device)
         inputs = snakemake.input
         source = CurveSource(
             vertices=Path(inputs.vertices) if settings.trained else None,

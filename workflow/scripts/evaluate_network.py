@@ -18,7 +18,7 @@ if __name__ == "__main__":
         device = select_device(snakemake.config["device"])
         recipe = RecipeSettings(**snakemake.params.recipe)
         settings = EvaluationSettings(**snakemake.params.evaluation)
-        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device, seed=0)
+        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device)
         weights = Path(snakemake.input.weights)
         load_weights(weights, workspace.network, workspace.flat, workspace.flat.vector)
         evaluate_network(

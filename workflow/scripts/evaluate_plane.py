@@ -20,7 +20,7 @@ if __name__ == "__main__":
         recipe = RecipeSettings(**snakemake.params.recipe)
         plane = PlaneSettings(**snakemake.params.plane)
         curve = snakemake.params.curve
-        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device, seed=0)
+        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device)
         third = snakemake.input.third
         source = PlaneSource(
             start=weights_in(snakemake.input.start, plane.start),

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mode_connectivity.data.settings import DatasetSettings
+from pydantic import TypeAdapter
+
+from mode_connectivity.data.settings import AnyDataset
 from mode_connectivity.data.sources import prepare
 from mode_connectivity.job import running_job
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0])):
         prepare(
-            DatasetSettings(**snakemake.params.settings),
+            TypeAdapter(AnyDataset).validate_python(snakemake.params.settings),
             data_root=Path(snakemake.config["data"]),
             download=snakemake.config["download"],
             output=Path(snakemake.output.dataset),

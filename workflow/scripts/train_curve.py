@@ -18,7 +18,7 @@ if __name__ == "__main__":
         device = select_device(snakemake.config["device"])
         recipe = RecipeSettings(**snakemake.params.recipe)
         settings = CurveSettings(**snakemake.params.curve)
-        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device, seed=0)
+        workspace = open_workspace(recipe, Path(snakemake.input.dataset), device)
         source = CurveSource(
             start=weights_in(snakemake.input.start, settings.start),
             end=weights_in(snakemake.input.end, settings.end),

@@ -1,15 +1,16 @@
 """Data sets on the device, and normalised batches of them.
 
 Images stay uint8 on the device; a batch is gathered, augmented and normalised there, so there are
-no loader processes. The training loop asks of examples only ``len(examples)`` and
-``examples.batches(...)``: examples of another kind need the same methods.
+no loader processes. Texts and image files on disk are examples of other kinds with the same
+methods, which is all that training and evaluation ask for.
 """
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from mode_connectivity.data import prepared_file
 from mode_connectivity.data.augmentation import augment, draw
 from mode_connectivity.data.settings import AugmentationSettings
+from mode_connectivity.data.token_stream import TokenStream
 
 Batch = tuple[Tensor, Tensor]
 """Inputs float32 [B, C, H, W] and targets int64 [B]."""
@@ -24,8 +26,46 @@ Batch = tuple[Tensor, Tensor]
 _BYTES_MADE_AT_ONCE = 2**25
 
 
+class Examples(Protocol):
+    """What training and evaluation ask of a data set's part.
+
+    Attributes:
+        targets: what is to be predicted, int64 [N].
+    """
+
+    @property
+    def targets(self) -> Tensor: ...  # noqa: D102
+
+    def __len__(self) -> int:
+        """Return how many targets there are."""
+
+    def iterations(self, batch_size: int, *, window: int) -> int:
+        """Return the number of batches of a pass for training."""
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        window: int,
+        shuffle: bool = False,
+        augmentation: AugmentationSettings | None = None,
+        generator: torch.Generator | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Iterator[Batch]:
+        """Go once through the examples, for training."""
+
+    def prepared_batches(
+        self,
+        batch_size: int,
+        *,
+        memory_budget: int = 2**30,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Iterable[Batch]:
+        """Return batches, in order and not augmented, to be gone through many times."""
+
+
 @dataclass(frozen=True, eq=False)
-class Examples:
+class ImageExamples:
     """Labelled images on one device.
 
     Attributes:
@@ -43,10 +83,15 @@ class Examples:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def iterations(self, batch_size: int, *, window: int) -> int:
+        """Return the number of batches of a pass; images have no window."""
+        return math.ceil(len(self) / batch_size)
+
     def batches(
         self,
         batch_size: int,
         *,
+        window: int = 1,
         shuffle: bool = False,
         augmentation: AugmentationSettings | None = None,
         generator: torch.Generator | None = None,
@@ -59,6 +104,7 @@ class Examples:
 
         Args:
             batch_size: Number of examples in a batch.
+            window: Of texts; images have none.
             shuffle: Take the examples in random order, otherwise as they are stored.
             augmentation: Random changes of the images; None for none.
             generator: Source of all randomness, on the device of the images.
@@ -153,7 +199,7 @@ def _examples_made_at_once(batch_size: int, example_bytes: int, device: torch.de
 
 @dataclass(frozen=True, eq=False)
 class _Passes:
-    examples: Examples
+    examples: ImageExamples
     batch_size: int
     memory_format: torch.memory_format
 
@@ -163,23 +209,27 @@ class _Passes:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training set and a test set.
+    """A data set in its parts.
 
     Attributes:
         train: The training examples.
         test: The test examples, or the validation examples where the settings ask for them.
-        classes: Names of the classes; target k is the k-th.
-        input_shape: Channels, height and width of one input.
-        mean: Mean of each channel, of pixels scaled to [0, 1].
-        std: Standard deviation of each channel, likewise.
+        classes: Names of the classes, or words of the vocabulary; target k is the k-th.
+        input_shape: Channels, height and width of one input; nothing for a text.
+        validation: The validation examples, of texts.
     """
 
     train: Examples
     test: Examples
     classes: tuple[str, ...]
-    input_shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    input_shape: tuple[int, ...]
+    validation: Examples | None = None
+
+    @property
+    def parts(self) -> dict[str, Examples]:
+        """The parts that there are, by name, in the order in which they are reported."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def load_dataset(path: Path, device: torch.device) -> Dataset:
@@ -189,9 +239,17 @@ def load_dataset(path: Path, device: torch.device) -> Dataset:
         UserError: the file is missing, cut short, damaged, or not a prepared data set.
     """
     tensors, metadata = prepared_file.read(path)
+    match metadata["format"]:
+        case prepared_file.TEXT_FORMAT:
+            return _load_text(tensors, metadata, device)
+        case prepared_file.IMAGE_FILES_FORMAT:
+            from mode_connectivity.data.image_files import load_image_files
+
+            train_files, test_files, classes, shape = load_image_files(tensors, metadata, device)
+            return Dataset(train_files, test_files, classes, shape)
     mean, std = (tuple(json.loads(metadata[name])) for name in ("mean", "std"))
     train, test = (
-        Examples(
+        ImageExamples(
             images=tensors[f"{split}_images"].to(device),
             targets=tensors[f"{split}_labels"].to(device),
             mean=mean,
@@ -205,6 +263,15 @@ def load_dataset(path: Path, device: torch.device) -> Dataset:
         test=test,
         classes=tuple(json.loads(metadata["classes"])),
         input_shape=(channels, height, width),
-        mean=mean,
-        std=std,
     )
+
+
+def _load_text(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: torch.device
+) -> Dataset:
+    vocabulary = tuple(json.loads(metadata["vocabulary"]))
+    train, validation, test = (
+        TokenStream(tensors[f"{part}_tokens"].to(device), len(vocabulary))
+        for part in ("train", "validation", "test")
+    )
+    return Dataset(train, test, vocabulary, input_shape=(), validation=validation)

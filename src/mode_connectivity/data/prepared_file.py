@@ -1,9 +1,19 @@
-"""The file that holds a prepared data set: safetensors with checksums.
+"""The files that hold prepared data sets: safetensors with checksums.
 
-Tensors: ``train_images`` and ``test_images`` uint8 [N, H, W, C], ``train_labels`` and
-``test_labels`` int64 [N]. Metadata, all strings: ``format``, ``settings`` (JSON), ``classes`` (JSON
-list of names), ``mean`` and ``std`` (JSON lists, a number a channel), ``sha256`` (JSON, a digest a
-tensor, to compare data sets between machines). Tensors and metadata are checked at each reading.
+Images (``FORMAT``): ``train_images`` and ``test_images`` uint8 [N, H, W, C], ``train_labels`` and
+``test_labels`` int64 [N]; metadata ``classes`` (JSON list of names), ``mean`` and ``std`` (JSON
+lists, a number a channel).
+
+Texts (``TEXT_FORMAT``): ``train_tokens``, ``validation_tokens`` and ``test_tokens`` int32 [N],
+indices of the vocabulary; metadata ``vocabulary`` (JSON list of words).
+
+Image files (``IMAGE_FILES_FORMAT``): ``train_paths`` and ``test_paths`` uint8, the paths below
+``folder`` as UTF-8, each ended by a zero byte; ``train_labels`` and ``test_labels`` int64 [N];
+metadata ``folder`` (absolute), ``classes``, ``mean``, ``std``, ``image_size``, ``resize``.
+
+All have ``format``, ``settings`` (JSON) and ``sha256`` (JSON, a digest a tensor, to compare data
+sets between machines) as well; all metadata are strings. Tensors and metadata are checked at each
+reading.
 """
 
 import hashlib
@@ -21,18 +31,45 @@ from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import DamagedFileError, load_tensors, save_tensors
 
 FORMAT = "mode_connectivity.dataset.1"
+TEXT_FORMAT = "mode_connectivity.text.1"
+IMAGE_FILES_FORMAT = "mode_connectivity.image_files.1"
 
 _DTYPES = {
-    "train_images": torch.uint8,
-    "train_labels": torch.int64,
-    "test_images": torch.uint8,
-    "test_labels": torch.int64,
+    FORMAT: {
+        "train_images": torch.uint8,
+        "train_labels": torch.int64,
+        "test_images": torch.uint8,
+        "test_labels": torch.int64,
+    },
+    TEXT_FORMAT: {
+        "train_tokens": torch.int32,
+        "validation_tokens": torch.int32,
+        "test_tokens": torch.int32,
+    },
+    IMAGE_FILES_FORMAT: {
+        "train_paths": torch.uint8,
+        "train_labels": torch.int64,
+        "test_paths": torch.uint8,
+        "test_labels": torch.int64,
+    },
 }
 _ADVICE = "Delete the file and run again; it will be prepared anew."
 
 
-def write(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+def write(
+    path: Path,
+    tensors: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, str],
+    *,
+    format: str = FORMAT,
+) -> None:
     """Write a prepared file whole or not at all; the same contents give the same bytes.
+
+    Args:
+        path: the file.
+        tensors: as the format has them.
+        metadata: likewise, less ``format`` and ``sha256``.
+        format: one of the formats above.
 
     Raises:
         UserError: the disk is full.
@@ -42,7 +79,7 @@ def write(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str
     save_tensors(
         path,
         {name: torch.from_numpy(array) for name, array in arrays.items()},
-        {"format": FORMAT, **metadata, "sha256": canonical_json(digests)},
+        {"format": format, **metadata, "sha256": canonical_json(digests)},
     )
 
 
@@ -54,11 +91,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         tensors, metadata = load_tensors(path, foreign=False)
-        if (found := metadata.get("format")) != FORMAT:
+        if (found := metadata.get("format", "")) not in _DTYPES:
             raise DamagedFileError(
-                f"{path}: not a prepared data set: its format is {found!r}, not {FORMAT!r}"
+                f"{path}: not a prepared data set: its format is {found!r}, not one of "
+                f"{', '.join(map(repr, _DTYPES))}"
             )
-        if {name: tensor.dtype for name, tensor in tensors.items()} != _DTYPES:
+        if {name: tensor.dtype for name, tensor in tensors.items()} != _DTYPES[found]:
             raise DamagedFileError(f"{path}: the types of its tensors are not those of a data set")
     except DamagedFileError as error:
         raise UserError(f"{error}. {_ADVICE}") from error

@@ -98,6 +98,106 @@ class DatasetSettings(Settings):
         return self
 
 
+class ImageFilesSettings(Settings):
+    """A data set of image files that is too large for memory: read from disk batch by batch.
+
+    Attributes:
+        title: The name printed in tables.
+        source: ``imagenet`` is the ILSVRC 2012 classification set, 1,000 class folders with
+            1,281,167 training and 50,000 validation images, which are the test set of every paper;
+            ``image_files`` is any tree of that form.
+        folder: The folder below the data root that holds ``train/<class>/<image>`` and
+            ``val/<class>/<image>`` (or ``test``); ``imagenet`` if left out.
+        image_size: Side of the square that the network sees, in pixels.
+        resize: To this many pixels the shorter side of a test image is scaled before its centre is
+            cut out. Training images are cut out at random places and sizes instead.
+        normalisation: Mean and standard deviation of each channel; ``vgg`` is ImageNet's.
+        verify: Open every image once while preparing, so that an unreadable one is told before
+            anything is trained; with a million images this takes some minutes.
+    """
+
+    title: str = Field(min_length=1)
+    source: Literal["imagenet", "image_files"]
+    folder: str | None = None
+    image_size: int = Field(default=224, ge=1)
+    resize: int = Field(default=256, ge=1)
+    normalisation: Literal["vgg", "resnet"] | Normalisation = "vgg"
+    verify: bool = True
+
+    @property
+    def constants(self) -> Normalisation:
+        """The normalisation, as numbers."""
+        if isinstance(self.normalisation, Normalisation):
+            return self.normalisation
+        return NORMALISATIONS[self.normalisation]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.source == "image_files" and self.folder is None:
+            raise ValueError(
+                "source image_files needs `folder`, the folder below the data root that holds "
+                "train/<class>/<image> and val/<class>/<image>"
+            )
+        if self.resize < self.image_size:
+            raise ValueError(
+                f"resize ({self.resize}) must be at least image_size ({self.image_size})"
+            )
+        return self
+
+
+class TextSettings(Settings):
+    """A text for a language model: a training, a validation and a test part.
+
+    Words are what white space separates; a line end is a word of its own, ``<eos>``, also that of
+    an empty line. The vocabulary is that of the training part.
+
+    Attributes:
+        title: The name printed in tables.
+        source: ``ptb`` reads ``ptb.{train,valid,test}.txt``; ``text_files`` reads
+            ``{train,valid,test}.txt``; ``python_documentation`` is CPython's own documentation of
+            its language (``pydoc_data.topics``), split by topic, in lower case, with each
+            punctuation mark as a word.
+        folder: The folder below the data root that holds the files; without it ``ptb`` is looked
+            for in the data root itself and in its subfolders ``ptb`` and ``simple-examples/data``.
+            Required for ``text_files``.
+        minimum_count: Words that the training part has less often are read as ``<unk>``.
+        unknown_words: What to do with words of the other parts that the vocabulary lacks:
+            ``replace`` reads them as ``<unk>``, ``error`` tells the user.
+        validation_fraction: The share of the topics of ``python_documentation`` for validation;
+            topics that repeat each other's text go to the same part.
+        test_fraction: Likewise for testing.
+        split_seed: Fixes the split of ``python_documentation``.
+    """
+
+    title: str = Field(min_length=1)
+    source: Literal["ptb", "text_files", "python_documentation"]
+    folder: str | None = None
+    minimum_count: int = Field(default=1, ge=1)
+    unknown_words: Literal["error", "replace"] = "error"
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    test_fraction: float = Field(default=0.1, gt=0, lt=1)
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.source == "text_files" and self.folder is None:
+            raise ValueError(
+                "source text_files needs `folder`, the folder below the data root that holds "
+                "train.txt, valid.txt and test.txt"
+            )
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"validation_fraction ({self.validation_fraction}) and test_fraction "
+                f"({self.test_fraction}) leave nothing to train on"
+            )
+        return self
+
+
+AnyDataset = Annotated[
+    DatasetSettings | ImageFilesSettings | TextSettings, Field(discriminator="source")
+]
+
+
 class AugmentationSettings(Settings):
     """Random changes of the training images, in the order in which they are applied.
 

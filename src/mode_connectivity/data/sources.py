@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mode_connectivity.data import prepared_file
-from mode_connectivity.data.settings import CHANNELS, DatasetSettings, Normalisation
+from mode_connectivity.data.settings import (
+    CHANNELS,
+    AnyDataset,
+    DatasetSettings,
+    ImageFilesSettings,
+    Normalisation,
+    TextSettings,
+)
+from mode_connectivity.data.text import prepare_text
 from mode_connectivity.data.torchvision_import import import_torchvision
 from mode_connectivity.files import canonical_json
 from mode_connectivity.settings import UserError
@@ -55,7 +63,7 @@ class _Contents:
     classes: list[str]
 
 
-def prepare(settings: DatasetSettings, *, data_root: Path, download: bool, output: Path) -> None:
+def prepare(settings: AnyDataset, *, data_root: Path, download: bool, output: Path) -> None:
     """Read a data set, check it, and write it to ``output``, whole or not at all.
 
     The same settings and files give the same bytes.
@@ -69,6 +77,20 @@ def prepare(settings: DatasetSettings, *, data_root: Path, download: bool, outpu
     Raises:
         UserError: the data are missing, incomplete or unreadable, or the file cannot be written.
     """
+    match settings:
+        case DatasetSettings():
+            _prepare_images(settings, data_root, download, output)
+        case ImageFilesSettings():
+            from mode_connectivity.data.image_files import prepare_image_files
+
+            prepare_image_files(settings, data_root=data_root, output=output)
+        case TextSettings():
+            prepare_text(settings, data_root=data_root, output=output)
+
+
+def _prepare_images(
+    settings: DatasetSettings, data_root: Path, download: bool, output: Path
+) -> None:
     contents = _read(settings, data_root, download)
     if settings.validation:
         contents = _hold_out_validation(contents, settings)

@@ -1,5 +1,6 @@
 """Curves and single networks, measured: the grids that tables and figures are made of."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ def evaluate_family(
     training: TrainingSettings,
     settings: EvaluationSettings,
     *,
+    parts: Sequence[str] = (),
     predictions: bool,
     progress: Progress,
 ) -> Evaluation:
@@ -34,6 +36,7 @@ def evaluate_family(
         workspace: the network and the data set.
         training: whose weight decay and augmentation hold for the measurements.
         settings: how to measure.
+        parts: of the data set, those that are measured; all if empty.
         predictions: keep the test predictions.
         progress: where the measured points are kept until the caller has written its outputs.
     """
@@ -47,6 +50,7 @@ def evaluate_family(
         weight_decay=training.optimiser.weight_decay,
         augmentation=training.augmentation,
         seed=0,
+        parts=parts,
         predictions=predictions,
         checkpoint=progress.checkpoint,
     )
@@ -92,7 +96,7 @@ def evaluate_curve(
     )
     write_predictions(evaluation, workspace.dataset.test.targets, grid.parent, predictions)
     frame = evaluation.grid
-    gram, coefficients = evaluation.gram, evaluation.coefficients
+    gram, coefficients = curve.gram(), evaluation.coefficients
     frame.insert(1, "length", arc_lengths(gram, coefficients).numpy())
     frame.insert(2, "distance", lengths(gram, coefficients - coefficients[0]).numpy())
     write_frame(grid, frame)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,11 @@ from mode_connectivity.evaluation.metrics import measure
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.loop import derive_seed
-from mode_connectivity.weight_space.family import Family, Point, lengths
+from mode_connectivity.weight_space.family import Family, scalar_products
 from mode_connectivity.weight_space.flat import FlatParameters
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("train_nll", "train_error", "test_nll", "test_error")
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -33,10 +32,10 @@ class Evaluation:
     """The measured points of a family.
 
     Attributes:
-        grid: one row a point: its parameters, coefficients, norm, train and test loss (negative
-            log-likelihood + weight decay / 2 * norm^2), nll and error (percent).
+        grid: one row a point: its parameters, coefficients, norm, and of each part of the data
+            set the loss (negative log-likelihood + weight decay / 2 * norm^2), nll and error
+            (percent).
         coefficients: float64 [T, K].
-        gram: scalar products of the family's vertices, float64 [K, K].
         correct: per point and test example whether it is classified rightly, uint8 [T, ceil(N/8)],
             packed as ``numpy.packbits`` does.
         log_probabilities: of the test examples, float32 [T, N, C], where asked for.
@@ -44,7 +43,6 @@ class Evaluation:
 
     grid: pd.DataFrame
     coefficients: Tensor
-    gram: Tensor
     correct: Tensor
     log_probabilities: Tensor | None
 
@@ -60,34 +58,38 @@ def evaluate(
     weight_decay: float,
     augmentation: AugmentationSettings,
     seed: int,
+    parts: Sequence[str] = (),
     predictions: bool = False,
     checkpoint: Checkpoint | None = None,
 ) -> Evaluation:
     """Measure a network at points of a family.
 
     At every point the weights are written, batch-norm statistics are re-estimated by a full pass
-    over the training set (where the network has batch norm, and the family is more than one
-    trained network), and train and test set are measured.
+    over the training set (where the network has batch norm, and the points have none of their
+    own), and the parts of the data set are measured.
 
     Args:
         network: the network whose parameters are views of ``flat.vector``.
         flat: its parameters.
         family: the family.
         parameters: a row a point, float64 [T, D].
-        dataset: training and test set.
+        dataset: the data set.
         settings: batch size, and where augmented images are used.
-        weight_decay: coefficient of the L2 term that ``train_loss`` and ``test_loss`` contain.
+        weight_decay: coefficient of the L2 term that the losses contain.
         augmentation: the augmentation of the training.
         seed: of the augmented draws, the same at every point.
+        parts: those of the data set that are measured, the test set among them; all if empty.
         predictions: keep the log-probabilities of the test examples.
         checkpoint: where the measured points are kept twice a minute and taken from at the start.
     """
-    device = flat.vector.device
     coefficients = family.coefficients(parameters)
-    gram = family.gram()
     points = len(coefficients)
     examples = len(dataset.test)
-    measured = torch.full((points, len(COLUMNS)), torch.nan, dtype=torch.float64)
+    measured_parts = {
+        name: part for name, part in dataset.parts.items() if not parts or name in parts
+    }
+    columns = [f"{part}_{metric}" for part in measured_parts for metric in ("nll", "error")]
+    measured = torch.full((points, 1 + len(columns)), torch.nan, dtype=torch.float64)
     correct = torch.zeros(points, (examples + 7) // 8, dtype=torch.uint8)
     log_probabilities = torch.empty(points, examples, len(dataset.classes)) if predictions else None
     state = {"measured": measured, "correct": correct}
@@ -101,30 +103,39 @@ def evaluate(
             tensor.copy_(tensors[name])
         logger.info("resumed after point %d of %d", done, points)
 
-    def batches(part: Examples, augmented: bool) -> Batches:
-        if augmented and augmentation.transforms:
-            return _AugmentedBatches(part, settings.batch_size, augmentation, seed, device)
-        return part.prepared_batches(settings.batch_size, memory_format=torch.channels_last)
-
-    test = batches(dataset.test, False)
-    train = batches(dataset.train, settings.augment_metrics)
+    prepared = {
+        name: _batches(
+            part,
+            settings,
+            augmentation,
+            seed,
+            augmented=settings.augment_metrics and name == "train",
+        )
+        for name, part in measured_parts.items()
+    }
     statistics: Batches | None = None
-    if batch_norms(network) and not isinstance(family, Point):
+    if batch_norms(network) and not family.own_statistics:
         same = (
             settings.augment_statistics == settings.augment_metrics or not augmentation.transforms
         )
-        statistics = train if same else batches(dataset.train, settings.augment_statistics)
+        statistics = (
+            prepared["train"]
+            if same and "train" in prepared
+            else statistics_batches(dataset.train, settings, augmentation, seed=seed)
+        )
     last_save = start = time.monotonic()
     for index in range(done, points):
         family.write(coefficients[index].tolist(), flat.vector)
         if statistics is not None:
             reestimate_statistics(network, statistics)
-        on_train = measure(network, train)
         kept = None if log_probabilities is None else log_probabilities[index]
-        on_test = measure(network, test, log_probabilities=kept)
-        measured[index] = torch.tensor(
-            [on_train.nll, on_train.error, on_test.nll, on_test.error], dtype=torch.float64
-        )
+        values = [_norm(flat.vector)]
+        for name, part in prepared.items():
+            found = measure(network, part, log_probabilities=kept if name == "test" else None)
+            values += [found.nll, found.error]
+            if name == "test":
+                on_test = found
+        measured[index] = torch.tensor(values, dtype=torch.float64)
         correct[index] = torch.from_numpy(np.packbits(on_test.correct.numpy()))
         now = time.monotonic()
         if index + 1 == points or now - last_save > SECONDS_BETWEEN_CHECKPOINTS:
@@ -136,15 +147,54 @@ def evaluate(
     grid = pd.DataFrame(parameters.numpy(), columns=names)
     for k in range(coefficients.shape[1]):
         grid[f"coefficient_{k}"] = coefficients[:, k].numpy()
-    norm = lengths(gram, coefficients)
-    grid["norm"] = norm.numpy()
-    penalty = 0.5 * weight_decay * norm.numpy() ** 2
-    for part in ("train", "test"):
-        nll, error = (measured[:, COLUMNS.index(f"{part}_{name}")] for name in ("nll", "error"))
-        grid[f"{part}_loss"] = nll.numpy() + penalty
-        grid[f"{part}_nll"] = nll.numpy()
-        grid[f"{part}_error"] = error.numpy()
-    return Evaluation(grid, coefficients, gram, correct, log_probabilities)
+    norm = measured[:, 0].numpy()
+    grid["norm"] = norm
+    penalty = 0.5 * weight_decay * norm**2
+    for name in measured_parts:
+        nll, error = (
+            measured[:, 1 + columns.index(f"{name}_{metric}")].numpy()
+            for metric in ("nll", "error")
+        )
+        grid[f"{name}_loss"] = nll + penalty
+        grid[f"{name}_nll"] = nll
+        grid[f"{name}_error"] = error
+    return Evaluation(grid, coefficients, correct, log_probabilities)
+
+
+def statistics_batches(
+    examples: Examples,
+    settings: EvaluationSettings,
+    augmentation: AugmentationSettings,
+    *,
+    seed: int,
+) -> Batches:
+    """Return the batches over which batch-norm statistics are re-estimated.
+
+    Args:
+        examples: the training set.
+        settings: batch size, and whether they are augmented.
+        augmentation: the augmentation of the training.
+        seed: of the augmented draw.
+    """
+    return _batches(examples, settings, augmentation, seed, augmented=settings.augment_statistics)
+
+
+def _batches(
+    examples: Examples,
+    settings: EvaluationSettings,
+    augmentation: AugmentationSettings,
+    seed: int,
+    *,
+    augmented: bool,
+) -> Batches:
+    if augmented and augmentation.transforms:
+        return _AugmentedBatches(examples, settings.batch_size, augmentation, seed)
+    return examples.prepared_batches(settings.batch_size, memory_format=torch.channels_last)
+
+
+def _norm(vector: Tensor) -> float:
+    row = vector.unsqueeze(0)
+    return float(scalar_products(row, row).sqrt())
 
 
 @dataclass(frozen=True)
@@ -155,13 +205,13 @@ class _AugmentedBatches:
     batch_size: int
     augmentation: AugmentationSettings
     seed: int
-    device: torch.device
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator(self.device).manual_seed(derive_seed(self.seed, "evaluation"))
+        device = self.examples.targets.device
+        generator = torch.Generator(device).manual_seed(derive_seed(self.seed, "evaluation"))
         return self.examples.batches(
             self.batch_size,
-            shuffle=False,
+            window=1,
             generator=generator,
             augmentation=self.augmentation,
             memory_format=torch.channels_last,

@@ -9,27 +9,34 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from mode_connectivity import layout
-from mode_connectivity.reporting import tables
+from mode_connectivity.ensembling.predictions import (
+    StoredPredictions,
+    ensemble_probabilities,
+    negative_log_likelihood,
+)
+from mode_connectivity.reporting import ensemble_tables, language_models, tables
+from mode_connectivity.reporting.ensemble_tables import EvaluatedMethod, FinetunedNetwork
+from mode_connectivity.reporting.figures import ensembles as ensemble_figures
 from mode_connectivity.reporting.figures import garipov2018 as figures
 from mode_connectivity.reporting.figures.files import save
 from mode_connectivity.reporting.figures.planes import Plane
-from mode_connectivity.reporting.published import load_published
-from mode_connectivity.reporting.rendering import write_table
+from mode_connectivity.reporting.published import Pair, load_published
+from mode_connectivity.reporting.rendering import Layout, write_table
 from mode_connectivity.reporting.settings import artefact_base
 from mode_connectivity.reporting.summaries import read_correct
 from mode_connectivity.reporting.tables import EvaluatedCurve, EvaluatedEnsemble
 from mode_connectivity.reporting.temperature import (
-    StoredPredictions,
     curve_ensemble,
-    ensemble_probabilities,
     logit_scales,
-    negative_log_likelihood,
     two_network_errors,
 )
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.recipes import NetworkReference
+from mode_connectivity.training.schedules import learning_rate
+from mode_connectivity.training.settings import AnySchedule
 
 CURVE_TITLES = {
     "segment": "Segment",
@@ -37,6 +44,13 @@ CURVE_TITLES = {
     "bezier": "Bezier",
     "polychain": "Polychain",
     "trivial_path": "Trivial path",
+}
+
+METHOD_TITLES = {
+    "independent": "Ind",
+    "snapshot": "SSE",
+    "fast_geometric": "FGE",
+    "weight_average": "SWA",
 }
 
 Content = Mapping[str, Any]
@@ -49,7 +63,8 @@ class Results:
 
     Attributes:
         root: the folder ``results/{scale}``.
-        content: settings of an artefact, and the titles of the curves and networks it shows.
+        content: settings of an artefact and, by section of the config and by name, the facts of
+            what it shows.
     """
 
     root: Path
@@ -65,7 +80,7 @@ class Results:
         return _read(self.root / layout.curve(name) / "grid.csv")
 
     def members(self, name: str) -> pd.DataFrame:
-        """Return the members of an ensemble of curve points."""
+        """Return the members of an ensemble."""
         return _read(self.root / layout.ensemble(name) / "members.csv")
 
     def curve(self, name: str) -> EvaluatedCurve:
@@ -105,8 +120,34 @@ class Results:
         folder = self.root / layout.network(reference.recipe, reference.seed)
         return StoredPredictions(folder / "evaluation" / "predictions.safetensors")
 
-    def title(self, name: str, section: str = "networks") -> str:
-        """Return a line that names the network and the data set of a plane, ensemble or curve."""
+    def ensemble(self, name: str) -> EvaluatedMethod:
+        """Return the ensembles of a method at every budget."""
+        facts = self.content["ensembles"][name]
+        return ensemble_tables.read_method(
+            facts["dataset"],
+            facts["network"],
+            METHOD_TITLES[facts["method"]],
+            self.root / layout.ensemble(name),
+        )
+
+    def history(self, text: str) -> pd.DataFrame:
+        """Return the history of a network's training."""
+        reference = NetworkReference.parse(text)
+        return _read(self.root / layout.network(reference.recipe, reference.seed) / "history.csv")
+
+    def counterparts(self) -> dict[Pair, Pair]:
+        """Return the published rows that rows of ours stand beside, where the config names them."""
+        named = {}
+        for row in self.settings["rows"].values():
+            section = "ensembles" if "ensembles" in row else "curves"
+            facts = self.content[section][row[section][0]]
+            if row["published_as"] is not None:
+                ours = (facts["dataset"], facts["network"])
+                named[ours] = (row["published_as"]["dataset"], row["published_as"]["network"])
+        return named
+
+    def title(self, name: str, section: str) -> str:
+        """Return a line that names the network and the data set of a part of the artefact."""
         facts = self.content[section][name]
         return f"{facts['network']}, {facts['dataset']}"
 
@@ -121,7 +162,7 @@ def make_table(artefact: str, content: Content, root: Path, stem: Path) -> None:
         stem: path of the files without suffix.
     """
     base = artefact_base(artefact)
-    write_table(TABLES[base](Results(root, content)), tables.LAYOUTS[base], stem)
+    write_table(TABLES[base](Results(root, content)), LAYOUTS[base], stem)
 
 
 def make_figure(artefact: str, content: Content, root: Path, stem: Path) -> None:
@@ -141,28 +182,61 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
+def _table1(results: Results) -> pd.DataFrame:
+    rows = results.settings["rows"].values()
+    return ensemble_tables.garipov2018_table1(
+        [results.ensemble(name) for row in rows for name in row["ensembles"]],
+        published=load_published("garipov2018_table1"),
+        counterparts=results.counterparts(),
+    )
+
+
 def _table2(results: Results) -> pd.DataFrame:
-    curves = []
-    counterparts = {}
-    for row in results.settings["rows"].values():
-        of_row = [results.curve(name) for name in row["curves"]]
-        curves += of_row
-        if row["published_as"] is not None:
-            ours = (of_row[0].dataset, of_row[0].network)
-            counterparts[ours] = (row["published_as"]["dataset"], row["published_as"]["network"])
+    rows = results.settings["rows"].values()
     return tables.garipov2018_table2(
-        curves,
+        [results.curve(name) for row in rows for name in row["curves"]],
         published=load_published("garipov2018_table2"),
         reference_code=load_published("garipov2018_table2_reference_code"),
-        counterparts=counterparts,
+        counterparts=results.counterparts(),
         method="reflected",
+    )
+
+
+def _table3(results: Results) -> pd.DataFrame:
+    rows = results.settings["rows"].values()
+    return language_models.garipov2018_table3(
+        [results.curve(name) for row in rows for name in row["curves"]],
+        published=load_published("garipov2018_table3"),
+        counterparts=results.counterparts(),
+    )
+
+
+def _imagenet_table(results: Results) -> pd.DataFrame:
+    settings = results.settings
+    name, average = settings["fast_geometric"], settings["weight_average"]
+    facts = results.content["ensembles"][name]
+    ours = (facts["dataset"], facts["network"])
+    counterpart = settings["published_as"]
+    return ensemble_tables.garipov2018_imagenet(
+        [
+            FinetunedNetwork(
+                *ours,
+                members=results.members(name),
+                predictions=results.member_predictions(name),
+                weight_averages=None if average is None else results.member_predictions(average),
+            )
+        ],
+        published=load_published("garipov2018_imagenet"),
+        counterparts={}
+        if counterpart is None
+        else {ours: (counterpart["dataset"], counterpart["network"])},
     )
 
 
 def _curve_ensemble_table(results: Results) -> pd.DataFrame:
     settings = results.settings
     name = settings["curve_points"]
-    facts = results.content["networks"][name]
+    facts = results.content["ensembles"][name]
     grid = results.members(name)
     points = results.member_predictions(name)
     networks = [results.network_predictions(text)[0] for text in settings["networks"]]
@@ -212,7 +286,7 @@ def _figure1(results: Results) -> Drawing:
     return figures.garipov2018_figure1(
         *_planes(results),
         train_loss_clip=settings["train_loss_clip"],
-        title=results.title(settings["independent"]),
+        title=results.title(settings["independent"], "planes"),
     )
 
 
@@ -222,7 +296,7 @@ def _figure7(results: Results) -> Drawing:
         *_planes(results),
         train_loss_clip=settings["train_loss_clip"],
         test_error_clip=settings["test_error_clip"],
-        title=results.title(settings["independent"]),
+        title=results.title(settings["independent"], "planes"),
     )
 
 
@@ -261,14 +335,71 @@ def _figure4(results: Results) -> Drawing:
     return figures.garipov2018_figure4(paths, title=title)
 
 
+def _figure5(results: Results) -> Drawing:
+    text = results.settings["history"]
+    facts = results.content["histories"][text]
+    history = results.history(text)
+    iterations = round(history["iteration"].iloc[-1] / history["epoch"].iloc[-1])
+    schedule: AnySchedule = TypeAdapter(AnySchedule).validate_python(facts["schedule"])
+    rates = [
+        learning_rate(
+            schedule,
+            facts["learning_rate"],
+            epochs=facts["epochs"],
+            epoch=step // iterations,
+            progress=step % iterations / iterations,
+        )
+        for step in range(facts["epochs"] * iterations)
+    ]
+    return ensemble_figures.garipov2018_figure5(
+        history,
+        facts["snapshots"],
+        schedule=pd.DataFrame(
+            {"epoch": np.arange(len(rates)) / iterations, "learning_rate": rates}
+        ),
+        iterations_per_epoch=iterations,
+        title=results.title(text, "histories"),
+    )
+
+
+def _figure6(results: Results) -> Drawing:
+    settings = results.settings
+    frames = {}
+    for key in ("fast_geometric", "snapshot"):
+        name = settings[key]
+        predictions = results.member_predictions(name)
+        members = results.members(name)
+        runs = {seed: run for run, seed in enumerate(members["seed"].unique(), start=1)}
+        members = members.assign(run=members["seed"].map(runs))
+        members = members[members["run"] <= settings["budgets"]]
+        members["epoch"] += (members["run"] - 1) * settings["budget_epochs"]
+        members = members.sort_values(["run", "epoch"], kind="stable")
+        errors = ensemble_figures.running_ensemble_errors(
+            (predictions[index] for index in members.index), predictions.labels
+        )
+        frames[METHOD_TITLES[key]] = members.assign(
+            ensemble_test_error=errors, budget_epochs=settings["budget_epochs"]
+        ).reset_index(drop=True)
+    title = results.title(settings["fast_geometric"], "ensembles")
+    return ensemble_figures.garipov2018_figure6(frames, title=title)
+
+
 def _trivial_path_figure(results: Results) -> Drawing:
     name = results.settings["curves"][0]
     title = results.title(name, "curves")
     return figures.garipov2018_trivial_path(results.curve_grid(name), title=title)
 
 
+LAYOUTS: Mapping[str, Layout] = {
+    **tables.LAYOUTS,
+    **ensemble_tables.ENSEMBLE_LAYOUTS,
+    "garipov2018_table3": language_models.TABLE3_LAYOUT,
+}
 TABLES: Mapping[str, Callable[[Results], pd.DataFrame]] = {
+    "garipov2018_table1": _table1,
     "garipov2018_table2": _table2,
+    "garipov2018_table3": _table3,
+    "garipov2018_imagenet": _imagenet_table,
     "garipov2018_curve_ensemble": _curve_ensemble_table,
     "garipov2018_trivial_path": _trivial_path_table,
 }
@@ -277,6 +408,8 @@ FIGURES: Mapping[str, Callable[[Results], Drawing]] = {
     "garipov2018_figure2": _figure2,
     "garipov2018_figure3": _figure3,
     "garipov2018_figure4": _figure4,
+    "garipov2018_figure5": _figure5,
+    "garipov2018_figure6": _figure6,
     "garipov2018_figure7": _figure7,
     "garipov2018_figure8": _figure7,
     "garipov2018_trivial_path": _trivial_path_figure,

@@ -1,12 +1,13 @@
 """A table as files: CSV for programs, Markdown for the screen, LaTeX for a paper.
 
 What stands beside a value is found by the names of the frame's columns: ``{name}_low`` and
-``{name}_high`` are its interval, ``{name}_published`` and ``{name}_reference_code`` the published
-values.
+``{name}_high`` are its interval, ``{name}_runs`` the number of its runs, ``{name}_bound`` says that
+the true value is not below (``lower``) or not above it (``upper``), ``{name}_published`` and
+``{name}_reference_code`` are the published values.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ PUBLISHED = (
     ("reference_code", "reference code", "{{{}}}"),
 )
 
+_BOUNDS = {"lower": "≥ ", "upper": "≤ "}
+_TEX_SYMBOLS = {"-": "$-$", "∞": r"$\infty$", "≥": r"$\geq$", "≤": r"$\leq$", MISSING: "--"}
 _TEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -57,6 +60,26 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Pivot:
+    """How a long frame is shown wide, as in Garipov et al. 2018, Table 1.
+
+    Each row of the frame becomes a cell: the layout's only column, with the number of runs beside
+    it. The smallest value of a column within a section (rows of one first label) is in bold.
+
+    Attributes:
+        group: column of the frame whose values head groups of columns.
+        label: column whose values head the columns of a group, in ascending order.
+        label_format: how they are written.
+        runs: column with the number of runs.
+    """
+
+    group: str
+    label: str
+    label_format: str = "{}"
+    runs: str = "runs"
+
+
+@dataclass(frozen=True)
 class Layout:
     """How a table is shown; columns of the frame that it does not name are in the CSV only.
 
@@ -69,6 +92,8 @@ class Layout:
         published_setting: columns that name the setting of the published values of a row; shown
             where it is not that of ``labels``.
         notes: columns of remarks on the published values, shown as footnotes.
+        pivot: shows the frame wide.
+        details: a second table of the same frame, without notes, below the first in Markdown.
     """
 
     title: str
@@ -77,10 +102,14 @@ class Layout:
     legend: str = ""
     published_setting: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    pivot: Pivot | None = None
+    details: "Layout | None" = None
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
             raise ValueError(f"{self.title}: {len(self.labels)} label columns; at least two")
+        if self.pivot and len(self.columns) != 1:
+            raise ValueError(f"{self.title}: {len(self.columns)} columns to pivot; exactly one")
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -111,6 +140,14 @@ def to_csv(frame: pd.DataFrame) -> str:
 
 def to_markdown(frame: pd.DataFrame, layout: Layout) -> str:
     """Render as Markdown: in each cell our value, its interval, and the published values."""
+    text = _markdown_table(frame, layout, "#")
+    if layout.details:
+        text += "\n" + _markdown_table(frame, layout.details, "##")
+    return text
+
+
+def _markdown_table(frame: pd.DataFrame, layout: Layout, heading: str) -> str:
+    frame, layout = _widened(frame, layout)
     settings = _published_settings(frame, layout)
     shows_settings = any(settings)
     notes = _Notes(frame, layout)
@@ -133,7 +170,7 @@ def to_markdown(frame: pd.DataFrame, layout: Layout) -> str:
         "-" * (width - 1) + ":" if right else "-" * width
         for width, right in zip(widths, numeric, strict=True)
     ]
-    text = [f"# {layout.title}", ""]
+    text = [f"{heading} {layout.title}", ""]
     for cells in (header, rule, *lines):
         padded = (
             cell.rjust(width) if right else cell.ljust(width)
@@ -152,6 +189,7 @@ def to_latex(frame: pd.DataFrame, layout: Layout) -> str:
     The first label heads a section, the second is shown when it changes; published values stand in
     rows of their own below ours.
     """
+    frame, layout = _widened(frame, layout)
     shown = layout.all_columns[1:]
     lines = [
         r"% needs \usepackage{booktabs}",
@@ -177,7 +215,7 @@ def to_latex(frame: pd.DataFrame, layout: Layout) -> str:
         cells = [_latex_own(row, column) for column in layout.columns]
         lines.append(" & ".join([*names, *cells]) + r" \\")
         for suffix, label, _ in PUBLISHED:
-            values = [_latex_number(_published(row, column, suffix)) for column in layout.columns]
+            values = [_latex_published(row, column, suffix) for column in layout.columns]
             if any(values):
                 place = f"{label}: {settings[index]}" if settings[index] else label
                 names = [""] * (len(layout.labels) - 2) + [rf"\quad\textit{{{_escape(place)}}}"]
@@ -197,11 +235,77 @@ class _Notes:
 
     def __init__(self, frame: pd.DataFrame, layout: Layout) -> None:
         of_rows = [
-            [row[name] for name in layout.notes if pd.notna(row[name]) and row[name]]
+            list(
+                dict.fromkeys(
+                    row[name] for name in layout.notes if pd.notna(row[name]) and row[name]
+                )
+            )
             for _, row in frame.iterrows()
         ]
         self.texts = list(dict.fromkeys(note for notes in of_rows for note in notes))
         self.marks = [[self.texts.index(note) + 1 for note in notes] for notes in of_rows]
+
+
+def _widened(frame: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, Layout]:
+    """Apply the layout's pivot: a row a combination of labels, a column a group and label."""
+    pivot = layout.pivot
+    if pivot is None:
+        return frame, layout
+    (value,) = layout.columns
+    beside = [name for name in map(str, frame) if f"{name}_".startswith(f"{value.name}_")]
+    with_group = replace(layout, labels=(Column(pivot.group, ""), *layout.labels))
+    columns: dict[tuple[str, Any], Column] = {}
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    settings: dict[tuple[str, ...], dict[str, None]] = {}
+    for setting, (_, row) in zip(
+        _published_settings(frame, with_group), frame.iterrows(), strict=True
+    ):
+        group, label = str(row[pivot.group]), row[pivot.label]
+        name = f"{group}, {label}"
+        columns[group, label] = Column(
+            name, pivot.label_format.format(label), group, value.decimals
+        )
+        labels = tuple(str(row[column.name]) for column in layout.labels)
+        cells = rows.setdefault(labels, {})
+        cells |= {name + column.removeprefix(value.name): row[column] for column in beside}
+        cells |= {f"{name}, {note}": row[note] for note in layout.notes}
+        cells[f"{name}_runs"] = row[pivot.runs]
+        if setting:
+            settings.setdefault(labels, {})[f"{group}: {setting}"] = None
+
+    sections = list(dict.fromkeys(labels[0] for labels in rows))
+    wide = pd.DataFrame(
+        [
+            dict(zip((column.name for column in layout.labels), labels, strict=True))
+            | rows[labels]
+            | {"published_for": "; ".join(settings.get(labels, {})) or None}
+            for labels in sorted(rows, key=lambda labels: sections.index(labels[0]))
+        ]
+    )
+    groups = list(dict.fromkeys(group for group, _ in columns))
+    shown = sorted(columns, key=lambda key: (groups.index(key[0]), key[1]))
+    for column in columns.values():
+        for name in (column.name, f"{column.name}_published"):
+            if name in wide:
+                _mark_smallest(wide, name, wide[layout.labels[0].name], value.decimals)
+    return wide, replace(
+        layout,
+        columns=tuple(columns[key] for key in shown),
+        published_setting=("published_for",),
+        notes=tuple(f"{columns[key].name}, {note}" for key in shown for note in layout.notes),
+        pivot=None,
+    )
+
+
+def _mark_smallest(
+    frame: pd.DataFrame, name: str, section: pd.Series, decimals: int | None
+) -> None:
+    """Add ``{name}_best``: which values, as printed, are the smallest of several in a section."""
+    printed = frame[name].astype(float).round(decimals or 0)
+    of_section = printed.groupby(section)
+    frame[f"{name}_best"] = (printed == of_section.transform("min")) & (
+        of_section.transform("count") > 1
+    )
 
 
 def _published_settings(frame: pd.DataFrame, layout: Layout) -> list[str]:
@@ -223,6 +327,8 @@ def _markdown_reading(frame: pd.DataFrame, layout: Layout) -> str:
     parts = ["our value"]
     if _beside_columns(frame, layout, "low"):
         parts.append("[its interval]")
+    if _beside_columns(frame, layout, "runs"):
+        parts.append("n = number of runs")
     for suffix, label, enclosed in PUBLISHED:
         if _beside_columns(frame, layout, suffix):
             parts.append(enclosed.format(label))
@@ -270,10 +376,29 @@ def _published(row: pd.Series, column: Column, suffix: str) -> str:
     return "" if pd.isna(value) else f"{value:g}"
 
 
+def _own(row: pd.Series, column: Column) -> str:
+    bound = row.get(f"{column.name}_bound")
+    return ("" if pd.isna(bound) else _BOUNDS[bound]) + _text(row[column.name], column)
+
+
+def _runs(row: pd.Series, column: Column) -> str:
+    runs = row.get(f"{column.name}_runs")
+    return "" if pd.isna(runs) else f"n = {int(runs)}"
+
+
+def _is_best(row: pd.Series, name: str) -> bool:
+    return bool(row.get(f"{name}_best", False))
+
+
 def _beside(row: pd.Series, column: Column) -> str:
-    parts = [_text(row[column.name], column), _interval(row, column)]
+    own = _own(row, column)
+    if _is_best(row, column.name):
+        own = f"**{own}**"
+    parts = [own, ", ".join(filter(None, [_interval(row, column), _runs(row, column)]))]
     for suffix, _, enclosed in PUBLISHED:
         value = _published(row, column, suffix)
+        if value and _is_best(row, f"{column.name}_{suffix}"):
+            value = f"**{value}**"
         parts.append(enclosed.format(value) if value else "")
     return " ".join(part for part in parts if part)
 
@@ -281,13 +406,21 @@ def _beside(row: pd.Series, column: Column) -> str:
 def _latex_own(row: pd.Series, column: Column) -> str:
     if column.decimals is None:
         return _escape(_text(row[column.name], column))
-    value = _latex_number(_text(row[column.name], column))
-    interval = _latex_number(_interval(row, column))
-    return rf"{value} {{\scriptsize {interval}}}" if interval else value
+    value = _latex_number(_own(row, column))
+    if _is_best(row, column.name):
+        value = rf"\textbf{{{value}}}"
+    beside = ", ".join(filter(None, [_latex_number(_interval(row, column)), _runs(row, column)]))
+    return rf"{value} {{\scriptsize {beside}}}" if beside else value
+
+
+def _latex_published(row: pd.Series, column: Column, suffix: str) -> str:
+    value = _latex_number(_published(row, column, suffix))
+    best = value and _is_best(row, f"{column.name}_{suffix}")
+    return rf"\textbf{{{value}}}" if best else value
 
 
 def _latex_number(text: str) -> str:
-    return text.replace("-", "$-$").replace("∞", r"$\infty$").replace(MISSING, "--")
+    return "".join(_TEX_SYMBOLS.get(character, character) for character in text)
 
 
 def _escape(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PositiveFloat
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from mode_connectivity.settings import Settings
 
@@ -35,6 +35,48 @@ class CurveTableSettings(Settings):
     """Garipov et al. 2018, Table 2."""
 
     rows: dict[str, RowSettings] = Field(min_length=1)
+
+
+class EnsembleRowSettings(Settings):
+    """One network's rows of Table 1: its ensembles, one a method."""
+
+    ensembles: Distinct
+    published_as: CounterpartSettings | None = None
+
+
+class EnsembleTableSettings(Settings):
+    """Garipov et al. 2018, Table 1."""
+
+    rows: dict[str, EnsembleRowSettings] = Field(min_length=1)
+
+
+class LanguageModelTableSettings(Settings):
+    """Garipov et al. 2018, Table 3: the curves of language models."""
+
+    rows: dict[str, RowSettings] = Field(min_length=1)
+
+
+class ImagenetTableSettings(Settings):
+    """Garipov et al. 2018, section 6.1: FGE from a pre-trained network."""
+
+    fast_geometric: str = Field(description="an ensemble whose first member is the network itself")
+    weight_average: str | None = Field(None, description="the average of its members")
+    published_as: CounterpartSettings | None = None
+
+
+class TraceFigureSettings(Settings):
+    """Figure 5 of Garipov et al. 2018: one run of FGE."""
+
+    history: str = Field(description="a network, recipe/seed, whose history has test errors")
+
+
+class EnsemblesOverTimeFigureSettings(Settings):
+    """Figure 6 of Garipov et al. 2018: snapshots and their ensembles against epochs."""
+
+    fast_geometric: str
+    snapshot: str
+    budget_epochs: PositiveInt = Field(description="B, after which the second run begins")
+    budgets: PositiveInt = Field(2, description="runs, one after the other")
 
 
 class CurveEnsembleTableSettings(Settings):
@@ -87,13 +129,18 @@ class TwoNetworkEnsemblesFigureSettings(Settings):
 class ArtefactSettings(Settings):
     """What each artefact shows; one that is absent is not built at this scale."""
 
+    garipov2018_table1: EnsembleTableSettings | None = None
     garipov2018_table2: CurveTableSettings | None = None
+    garipov2018_table3: LanguageModelTableSettings | None = None
     garipov2018_curve_ensemble: CurveEnsembleTableSettings | None = None
+    garipov2018_imagenet: ImagenetTableSettings | None = None
     garipov2018_trivial_path: TrivialPathSettings | None = None
     garipov2018_figure1: PlanesFigureSettings | None = None
     garipov2018_figure2: CurvesFigureSettings | None = None
     garipov2018_figure3: WidthsFigureSettings | None = None
     garipov2018_figure4: TwoNetworkEnsemblesFigureSettings | None = None
+    garipov2018_figure5: TraceFigureSettings | None = None
+    garipov2018_figure6: EnsemblesOverTimeFigureSettings | None = None
     garipov2018_figure7: PlanesFigureSettings | None = None
     garipov2018_figure8: PlanesFigureSettings | None = None
 

@@ -5,7 +5,7 @@ here is the one on paper. Colours are those of Okabe and Ito, which colour-blind
 apart; dashes and markers tell the same lines apart in grey.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -105,6 +105,14 @@ LINES: dict[str, LineStyle] = {
     "Trivial path": LineStyle(PURPLE, "-", "v"),
 }
 
+METHODS: dict[str, LineStyle] = {
+    "Ind": LineStyle(GREY, (0, (4, 1.5)), "s"),
+    "SSE": LineStyle(VERMILLION, (0, (6, 1.2, 1.2, 1.2)), "^"),
+    "FGE": LineStyle(BLUE, "-", "o"),
+    "SWA": LineStyle(GREEN, (0, (1.2, 1.2)), "v"),
+}
+"""By the titles that methods of ensembling have in tables."""
+
 
 def line_style(name: str) -> LineStyle:
     """Return the style of a named curve.
@@ -112,12 +120,25 @@ def line_style(name: str) -> LineStyle:
     Raises:
         UserError: If no such curve is known.
     """
-    if name not in LINES:
+    return _style(name, LINES, "curve")
+
+
+def method_style(name: str) -> LineStyle:
+    """Return the style of a method of ensembling.
+
+    Raises:
+        UserError: If no such method is known.
+    """
+    return _style(name, METHODS, "method")
+
+
+def _style(name: str, styles: Mapping[str, LineStyle], kind: str) -> LineStyle:
+    if name not in styles:
         raise UserError(
-            f"figures: no line style for the curve {name!r}; known are {', '.join(LINES)}"
-            f"{nearest(name, LINES)}; use one of these names, or add a style to reporting/style.py"
+            f"figures: no line style for the {kind} {name!r}; known are {', '.join(styles)}"
+            f"{nearest(name, styles)}; use one of these names, or add a style to reporting/style.py"
         )
-    return LINES[name]
+    return styles[name]
 
 
 @contextmanager

@@ -4,59 +4,26 @@ Garipov et al. 2018, sections 4.3 and 5. The log-probabilities of a curve take `
 (half a gigabyte for 121 points on CIFAR-100), so everything here holds one point at a time.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors import safe_open
 
+from mode_connectivity.ensembling.predictions import StoredPredictions as StoredPredictions
+from mode_connectivity.ensembling.predictions import (
+    ensemble_probabilities as ensemble_probabilities,
+)
+from mode_connectivity.ensembling.predictions import error, member_probabilities
+from mode_connectivity.ensembling.predictions import (
+    negative_log_likelihood as negative_log_likelihood,
+)
+from mode_connectivity.evaluation.calibration import check_labels
 from mode_connectivity.settings import UserError, nearest
 
 Array = npt.NDArray[Any]
-
-
-class StoredPredictions:
-    """The log-probabilities of a grid in a file, read one point at a time.
-
-    Indexing and iterating give arrays ``[N, C]``; ``labels`` is int64 ``[N]``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open ``predictions.safetensors`` of a curve.
-
-        Args:
-            path: The file, with tensors ``log_probabilities`` ``[T, N, C]`` and ``labels`` ``[N]``.
-
-        Raises:
-            UserError: If one of the two tensors is not there.
-        """
-        file: Any = safe_open(path, framework="numpy")
-        found = sorted(file.keys())
-        for name in ("log_probabilities", "labels"):
-            if name not in found:
-                raise UserError(
-                    f"{path}: no tensor {name!r}; found {found}{nearest(name, found)}; "
-                    "evaluate the curve again with its predictions kept"
-                )
-        self._slice = file.get_slice("log_probabilities")
-        self.labels: Array = file.get_tensor("labels")
-
-    def __len__(self) -> int:
-        return int(self._slice.get_shape()[0])
-
-    def __getitem__(self, index: int) -> Array:
-        points = len(self)
-        if not -points <= index < points:
-            raise IndexError(f"point {index} of {points}")
-        point: Array = self._slice[index % points]
-        return point
-
-    def __iter__(self) -> Iterator[Array]:
-        return (self[index] for index in range(len(self)))
 
 
 def logit_scales(train_loss: npt.ArrayLike) -> Array:
@@ -95,95 +62,6 @@ def logit_scales(train_loss: npt.ArrayLike) -> Array:
     above = loss > mean_endpoint_loss
     scales[above] = mean_endpoint_loss / loss[above]
     return scales
-
-
-def rescale(log_probabilities: npt.ArrayLike, scales: npt.ArrayLike) -> Array:
-    """Multiply logits by a scale: ``log_softmax(scale * log_probabilities)``.
-
-    Log-probabilities are logits up to a constant of each example, which the softmax removes again.
-
-    Args:
-        log_probabilities: ``[..., C]``.
-        scales: A number, or an array whose shape is the leading part of that of
-            ``log_probabilities``: ``[T]`` for ``[T, N, C]``.
-
-    Returns:
-        float64, shaped as ``log_probabilities``.
-    """
-    logits = np.asarray(log_probabilities, dtype=np.float64)
-    factors = np.asarray(scales, dtype=np.float64)
-    logits = logits * factors.reshape(factors.shape + (1,) * (logits.ndim - factors.ndim))
-    logits -= logits.max(axis=-1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    return logits
-
-
-def ensemble_probabilities(
-    log_probabilities: Iterable[Array], scales: Iterable[float] | None = None
-) -> Array:
-    """Average the predicted probabilities of the members of an ensemble.
-
-    Args:
-        log_probabilities: The members, each ``[N, C]``: a list, an array ``[M, N, C]``, or an
-            iterator that reads them one by one.
-        scales: The logit scale of each member; all 1 if omitted.
-
-    Returns:
-        float64 ``[N, C]``, rows summing to 1.
-
-    Raises:
-        UserError: If there is no member, or a member's predictions are not numbers.
-    """
-    total: Array | None = None
-    count = 0
-    factors = iter(scales) if scales is not None else None
-    for member in log_probabilities:
-        scale = 1.0 if factors is None else next(factors)
-        probabilities = _probabilities(member, scale, count)
-        if total is None:
-            total = probabilities
-        else:
-            total += probabilities
-        count += 1
-    if total is None:
-        raise UserError("ensemble: it has no members; at least one network is needed")
-    return total / count
-
-
-def ensemble_error(
-    log_probabilities: Iterable[Array],
-    labels: Array,
-    scales: Iterable[float] | None = None,
-) -> float:
-    """Return the error of an ensemble in percent; arguments as `ensemble_probabilities`."""
-    return error(ensemble_probabilities(log_probabilities, scales), labels)
-
-
-def ensemble_nll(
-    log_probabilities: Iterable[Array],
-    labels: Array,
-    scales: Iterable[float] | None = None,
-) -> float:
-    """Return the cross-entropy of an ensemble in nats; arguments as `ensemble_probabilities`."""
-    return negative_log_likelihood(ensemble_probabilities(log_probabilities, scales), labels)
-
-
-def error(probabilities: Array, labels: Array) -> float:
-    """Return the percentage of examples whose most probable class is not their label.
-
-    Args:
-        probabilities: ``[N, C]``; anything that grows with the probability will do.
-        labels: ``[N]``.
-    """
-    _check_labels(probabilities, labels)
-    return 100 * float(np.mean(probabilities.argmax(axis=-1) != labels))
-
-
-def negative_log_likelihood(probabilities: Array, labels: Array) -> float:
-    """Return the mean cross-entropy in nats of probabilities ``[N, C]`` for ``labels`` ``[N]``."""
-    _check_labels(probabilities, labels)
-    with np.errstate(divide="ignore"):
-        return -float(np.mean(np.log(probabilities[np.arange(len(labels)), labels])))
 
 
 def equally_spaced(points: int, members: int) -> Array:
@@ -271,8 +149,8 @@ def curve_ensemble(
     total: Any = 0.0
     total_rescaled: Any = 0.0
     for index in range(len(grid)):
-        probabilities = _probabilities(predictions[index], 1.0, index)
-        rescaled = _probabilities(predictions[index], scales[index], index)
+        probabilities = member_probabilities(predictions[index], 1.0, index)
+        rescaled = member_probabilities(predictions[index], scales[index], index)
         nll[index] = negative_log_likelihood(probabilities, labels)
         nll_rescaled[index] = negative_log_likelihood(rescaled, labels)
         if index in chosen:
@@ -315,10 +193,10 @@ def two_network_ensembles(log_probabilities: Iterable[Array], labels: Array) -> 
     first: Array | None = None
     rows = []
     for index, point in enumerate(log_probabilities):
-        probabilities = _probabilities(point, 1.0, index)
+        probabilities = member_probabilities(point, 1.0, index)
         if first is None:
             first = probabilities
-            _check_labels(first, labels)
+            check_labels(first, labels)
         rows.append((first + probabilities).argmax(axis=-1) == labels)
     return np.array(rows)
 
@@ -395,23 +273,3 @@ def two_network_errors(
             "test_error_high": errors[0] + high,
         }
     )
-
-
-def _probabilities(log_probabilities: Array, scale: float, index: int) -> Array:
-    if np.isnan(log_probabilities).any():
-        raise UserError(
-            f"ensemble: the predictions of point {index} are not numbers; "
-            "leave the point out or train the curve again"
-        )
-    if scale == 1.0:
-        return np.exp(log_probabilities, dtype=np.float64)
-    probabilities: Array = np.exp(rescale(log_probabilities, scale))
-    return probabilities
-
-
-def _check_labels(predictions: Array, labels: Array) -> None:
-    if predictions.ndim != 2 or predictions.shape[:1] != np.shape(labels):
-        raise UserError(
-            f"predictions of shape {predictions.shape} with labels of shape {np.shape(labels)}; "
-            "predictions must be [examples, classes] and labels [examples]; evaluate again"
-        )

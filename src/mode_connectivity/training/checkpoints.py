@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,19 +85,30 @@ class Progress:
         """Return where the snapshot of an epoch waits until the job is done."""
         return self._snapshots / f"epoch{epoch}.safetensors"
 
-    def finish(self, snapshots: Path | None = None, epochs: Iterable[int] = ()) -> None:
+    def optimiser(self, epoch: int) -> Path:
+        """Return where the optimiser's state after an epoch waits until the job is done."""
+        return self._snapshots / f"epoch{epoch}.optimiser.safetensors"
+
+    def finish(
+        self,
+        snapshots: Path | None = None,
+        epochs: Collection[int] = (),
+        checkpoints: Collection[int] = (),
+    ) -> None:
         """Hand over the snapshots and delete the checkpoint of a finished job.
 
         Args:
             snapshots: the folder that takes the snapshots' place; made also if there are none.
             epochs: of the snapshots; those of an earlier job with other settings are dropped.
+            checkpoints: epochs of the snapshots with an optimiser's state.
         """
         # First of all: a job killed while it hands over has to make its snapshots again.
         self.checkpoint.remove()
         if snapshots is not None:
             snapshots.mkdir(parents=True, exist_ok=True)
-            for epoch in epochs:
-                path = self.snapshot(epoch)
+            waiting = [self.snapshot(epoch) for epoch in {*epochs, *checkpoints}]
+            waiting += [self.optimiser(epoch) for epoch in checkpoints]
+            for path in waiting:
                 path.replace(snapshots / path.name)
         # What was set aside stays for the user to look at.
         shutil.rmtree(self._snapshots, ignore_errors=True)

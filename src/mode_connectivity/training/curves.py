@@ -12,7 +12,7 @@ from mode_connectivity.files import write_frame
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
 from mode_connectivity.training.checkpoints import Progress
-from mode_connectivity.training.loop import train
+from mode_connectivity.training.loop import Recorder, train
 from mode_connectivity.training.networks import Workspace, load_weights
 from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.weight_space.curves import (
@@ -62,7 +62,7 @@ def straight_curve(settings: CurveSettings, source: CurveSource, workspace: Work
     load_weights(source.start, network, flat, vertices[0])
     if settings.kind == "trivial_path":
         path = TrivialPath(parts_by_power(network, flat, list(vertices)))
-        inputs, _ = next(workspace.dataset.train.batches(8))
+        inputs, _ = next(workspace.dataset.train.batches(8, window=1))
         check_trivial_path(network, flat, path, inputs)
         return path
     if settings.kind == "random_segment":
@@ -147,9 +147,11 @@ def train_curve(
         settings.training,
         seed=settings.seed,
         checkpoint=progress.checkpoint,
-        on_snapshot=lambda epoch: save_curve(progress.snapshot(epoch), settings, curve, workspace),
+        recorder=Recorder(
+            snapshot=lambda epoch: save_curve(progress.snapshot(epoch), settings, curve, workspace)
+        ),
     )
     save_curve(vertices, settings, curve, workspace)
     write_frame(history, record)
-    progress.finish(snapshots, settings.training.snapshots)
+    progress.finish(snapshots, settings.training.snapshot_epochs)
     return record

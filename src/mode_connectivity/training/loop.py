@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from mode_connectivity.data.arrays import Examples
+from mode_connectivity.networks.carried_state import reset_state, state_kept
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.objectives import count_errors, cross_entropy
 from mode_connectivity.training.optimisers import Optimiser
 from mode_connectivity.training.schedules import learning_rate
 from mode_connectivity.training.settings import TrainingSettings
-from mode_connectivity.weight_space.family import TrainableFamily
+from mode_connectivity.weight_space.family import TrainableFamily, scalar_products
 from mode_connectivity.weight_space.flat import FlatParameters
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class _Step:
     family: TrainableFamily
     vertices: list[Tensor]
     decay_on_point: float
+    gradient_clipping: float | None
     autocast: torch.autocast
 
     def gradients(self, inputs: Tensor, targets: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,8 +85,36 @@ class _Step:
                 gradient.zero_()
             losses.append(loss.detach())
             errors.append(count_errors(logits.detach(), targets))
+        if self.gradient_clipping is not None:
+            self._clip(self.gradient_clipping)
         count = len(losses)
         return torch.stack(losses).mean(), torch.stack(errors).sum() / count
+
+    def _clip(self, longest: float) -> None:
+        """Scale the gradient, of all vertices as one vector, down to a norm."""
+        gradients = [vertex.grad for vertex in self.vertices if vertex.grad is not None]
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        # On the device, without waiting for it.
+        factor = (longest / norm).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factor)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """What is asked of a training on its way.
+
+    Attributes:
+        snapshot: called after each epoch of ``settings.snapshot_epochs`` with that epoch.
+        checkpoint: called after each epoch of ``settings.checkpoints`` with that epoch and the
+            optimiser's state, from which ``train`` can begin.
+        test: measures the network on the test set, by column of the history; called where
+            ``settings.record_test`` asks for it.
+    """
+
+    snapshot: Callable[[int], None] | None = None
+    checkpoint: Callable[[int, Mapping[str, Tensor]], None] | None = None
+    test: Callable[[], Mapping[str, float]] | None = None
 
 
 def train(
@@ -96,7 +126,8 @@ def train(
     *,
     seed: int,
     checkpoint: Checkpoint | None = None,
-    on_snapshot: Callable[[int], None] | None = None,
+    recorder: Recorder | None = None,
+    optimiser_state: Mapping[str, Tensor] | None = None,
 ) -> pd.DataFrame:
     """Train the trainable vertices of a family in place.
 
@@ -110,95 +141,156 @@ def train(
         flat: its parameters.
         family: the family; its ``vertices`` are updated in place.
         examples: the training set, on the device of the network.
-        settings: epochs, batch size, optimiser, schedule, augmentation, snapshots.
+        settings: epochs, batch size, optimiser, schedule, augmentation, snapshots, records.
         seed: of the order of the examples, the augmentation, dropout and the sampled points.
         checkpoint: where the state is kept after every epoch and taken from at the start.
-        on_snapshot: called after each epoch of ``settings.snapshots`` with that epoch.
+        recorder: takes snapshots and measures on the way.
+        optimiser_state: what the optimiser begins with, as ``recorder.checkpoint`` was given it.
 
     Returns:
-        One row an epoch: epoch, learning_rate (of its last iteration), train_nll, train_error
-        (percent; both as met during training: with augmentation and dropout, each at its own
-        sampled point), seconds, images_per_second.
+        ``settings.records_per_epoch`` rows an epoch: epoch (a fraction within an epoch) and
+        iteration, both finished, since the start of this training; learning_rate, of the last
+        iteration; train_nll and train_error (percent), per target and as met during training since
+        the last row: with augmentation and dropout, each at its own sampled point; where asked for
+        test_nll, test_error and distance (from the weights at the start); seconds and
+        images_per_second (of a text: tokens), without what measuring took.
 
     Raises:
         TrainingDivergedError: the loss or the weights are no longer finite.
     """
     device = flat.vector.device
+    recorder = recorder or Recorder()
     vertices = [family.vertices[k] for k in family.trainable]
     on_point = settings.optimiser.weight_decay_on == "point" and len(family.vertices) > 1
     decay = settings.optimiser.weight_decay
     optimiser = Optimiser(vertices, settings.optimiser, weight_decay=0.0 if on_point else decay)
+    if optimiser_state is not None:
+        _restore_optimiser(optimiser_state, flat, optimiser)
     step = _Step(
         network,
         flat,
         family,
         vertices,
         decay_on_point=decay if on_point else 0.0,
+        gradient_clipping=settings.gradient_clipping,
         autocast=torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(settings, device)
         ),
     )
+    first = [vertex.clone() for vertex in vertices] if settings.record_test else []
     history: list[dict[str, Any]] = []
+    finished = 0
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         tensors, state = saved
-        history = state["history"]
+        history, finished = state["history"], state["epoch"]
         _restore(tensors, network, flat, optimiser)
-        logger.info("resumed after epoch %d of %d", len(history), settings.epochs)
-    iterations = math.ceil(len(examples) / settings.batch_size)
+        logger.info("resumed after epoch %d of %d", finished, settings.epochs)
+    elif recorder.snapshot is not None and 0 in settings.snapshot_epochs:
+        recorder.snapshot(0)
+    iterations = examples.iterations(settings.batch_size, window=settings.window)
+    parts = min(settings.records_per_epoch, iterations)
+    ends = [math.ceil(iterations * part / parts) for part in range(1, parts + 1)]
     network.train()
-    for epoch in range(len(history), settings.epochs):
-        start = time.perf_counter()
+    for epoch in range(finished, settings.epochs):
         torch.manual_seed(derive_seed(seed, "dropout", epoch))
         order = torch.Generator(device).manual_seed(derive_seed(seed, "order", epoch))
         coefficients = torch.Generator().manual_seed(derive_seed(seed, "points", epoch))
-        nll = torch.zeros((), dtype=torch.float64, device=device)
-        errors = torch.zeros((), dtype=torch.float64, device=device)
+        reset_state(network)
+        tally = _Tally(device)
         rate = settings.learning_rate
         batches = examples.batches(
             settings.batch_size,
+            window=settings.window,
             shuffle=True,
             generator=order,
             augmentation=settings.augmentation,
             memory_format=torch.channels_last,
         )
-        for iteration, (inputs, targets) in enumerate(batches):
+        for iteration, (inputs, targets) in enumerate(batches, start=1):
             rate = learning_rate(
                 settings.schedule,
                 settings.learning_rate,
                 epochs=settings.epochs,
                 epoch=epoch,
-                progress=iteration / iterations,
+                progress=(iteration - 1) / iterations,
             )
             loss, wrong = step.gradients(inputs, targets, family.sample(coefficients))
             optimiser.step(rate)
-            nll += loss * len(targets)
-            errors += wrong
-        mean_nll = nll.item() / len(examples)
-        # The last step of the epoch may have ruined the weights after the last loss was taken.
-        if not (math.isfinite(mean_nll) and all(vertex.isfinite().all() for vertex in vertices)):
-            raise _diverged(epoch + 1, rate, len(history), checkpoint)
-        seconds = time.perf_counter() - start
-        row = {
-            "epoch": epoch + 1,
-            "learning_rate": rate,
-            "train_nll": mean_nll,
-            "train_error": 100.0 * errors.item() / len(examples),
-            "seconds": seconds,
-            "images_per_second": len(examples) / seconds,
-        }
-        history.append(row)
-        logger.info(
-            "epoch %d/%d  learning rate %.4g  train nll %.4f  train error %.2f %%  %.2f s  "
-            "%.0f images/s",
-            *(epoch + 1, settings.epochs, rate, row["train_nll"], row["train_error"]),
-            *(seconds, row["images_per_second"]),
-        )
-        if on_snapshot is not None and epoch + 1 in settings.snapshots:
-            on_snapshot(epoch + 1)
+            tally.add(loss, wrong, targets)
+            if iteration != ends[len(history) % parts]:
+                continue
+            means = tally.means()
+            # The last step may have ruined the weights after the last loss was taken.
+            if not (
+                math.isfinite(means["train_nll"])
+                and all(vertex.isfinite().all() for vertex in vertices)
+            ):
+                raise _diverged(epoch + 1, rate, epoch, checkpoint)
+            speed = tally.speed()
+            if settings.record_test and recorder.test is not None:
+                with state_kept(network):
+                    means |= recorder.test()
+                network.train()
+                means["distance"] = _distance(vertices, first)
+            at = epoch + 1 if iteration == iterations else epoch + iteration / iterations
+            done = epoch * iterations + iteration
+            row = {"epoch": at, "iteration": done, "learning_rate": rate, **means, **speed}
+            history.append(row)
+            _log(row, settings.epochs)
+            tally = _Tally(device)
+        if recorder.snapshot is not None and epoch + 1 in settings.snapshot_epochs:
+            recorder.snapshot(epoch + 1)
+        if recorder.checkpoint is not None and epoch + 1 in settings.checkpoints:
+            recorder.checkpoint(epoch + 1, _optimiser_state(flat, optimiser))
         if checkpoint is not None:
             tensors = _state(network, flat, optimiser)
-            checkpoint.save(tensors, {"history": history})
+            checkpoint.save(tensors, {"history": history, "epoch": epoch + 1})
     return pd.DataFrame(history)
+
+
+class _Tally:
+    """Loss and errors since it was made; they are read from the device only at the end."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._start = time.perf_counter()
+        self._nll = torch.zeros((), dtype=torch.float64, device=device)
+        self._errors = torch.zeros((), dtype=torch.float64, device=device)
+        self._targets = 0
+
+    def add(self, loss: Tensor, errors: Tensor, targets: Tensor) -> None:
+        """Add a batch: its loss, a mean over its examples, and its errors."""
+        self._nll += loss * len(targets)
+        self._errors += errors
+        self._targets += targets.numel()
+
+    def means(self) -> dict[str, float]:
+        """Return loss and error a target."""
+        return {
+            "train_nll": self._nll.item() / self._targets,
+            "train_error": 100.0 * self._errors.item() / self._targets,
+        }
+
+    def speed(self) -> dict[str, float]:
+        seconds = time.perf_counter() - self._start
+        return {"seconds": seconds, "images_per_second": self._targets / seconds}
+
+
+def _distance(vertices: list[Tensor], first: list[Tensor]) -> float:
+    squares = 0.0
+    for vertex, start in zip(vertices, first, strict=True):
+        difference = (vertex - start).unsqueeze(0)
+        squares += scalar_products(difference, difference).item()
+    return math.sqrt(squares)
+
+
+def _log(row: Mapping[str, float], epochs: int) -> None:
+    test = f"  test error {row['test_error']:.2f} %" if "test_error" in row else ""
+    logger.info(
+        "epoch %g/%d  learning rate %.4g  train nll %.4f  train error %.2f %%%s  %.2f s  "
+        "%.0f images/s",
+        *(round(row["epoch"], 3), epochs, row["learning_rate"], row["train_nll"]),
+        *(row["train_error"], test, row["seconds"], row["images_per_second"]),
+    )
 
 
 def uses_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
@@ -210,8 +302,14 @@ def uses_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
 
 def _state(network: nn.Module, flat: FlatParameters, optimiser: Optimiser) -> dict[str, Tensor]:
     tensors = {f"buffer.{name}": buffer for name, buffer in network.named_buffers()}
-    for index, (vertex, state) in enumerate(zip(optimiser.vertices, optimiser.state, strict=True)):
+    for index, vertex in enumerate(optimiser.vertices):
         tensors[f"vertex.{index}"] = flat.to_canonical(vertex)
+    return tensors | _optimiser_state(flat, optimiser)
+
+
+def _optimiser_state(flat: FlatParameters, optimiser: Optimiser) -> dict[str, Tensor]:
+    tensors = {}
+    for index, (vertex, state) in enumerate(zip(optimiser.vertices, optimiser.state, strict=True)):
         for name, value in state.items():
             is_vector = value.shape == vertex.shape
             tensors[f"optimiser.{index}.{name}"] = flat.to_canonical(value) if is_vector else value
@@ -219,20 +317,28 @@ def _state(network: nn.Module, flat: FlatParameters, optimiser: Optimiser) -> di
 
 
 def _restore(
-    tensors: dict[str, Tensor],
+    tensors: Mapping[str, Tensor],
     network: nn.Module,
     flat: FlatParameters,
     optimiser: Optimiser,
 ) -> None:
     for name, buffer in network.named_buffers():
         buffer.copy_(tensors[f"buffer.{name}"])
-    for index, (vertex, state) in enumerate(zip(optimiser.vertices, optimiser.state, strict=True)):
+    for index, vertex in enumerate(optimiser.vertices):
         flat.from_canonical(tensors[f"vertex.{index}"], vertex)
+    _restore_optimiser(tensors, flat, optimiser)
+
+
+def _restore_optimiser(
+    tensors: Mapping[str, Tensor], flat: FlatParameters, optimiser: Optimiser
+) -> None:
+    for index, (vertex, state) in enumerate(zip(optimiser.vertices, optimiser.state, strict=True)):
         prefix = f"optimiser.{index}."
         for name, value in tensors.items():
             if not name.startswith(prefix):
                 continue
-            own = value.to(vertex.device)
+            # A copy also on the CPU: the optimiser writes into it.
+            own = value.to(vertex.device, copy=True)
             if value.shape == vertex.shape:
                 own = torch.empty_like(vertex)
                 flat.from_canonical(value, own)

@@ -1,5 +1,6 @@
 """Trained networks: made by a recipe and a seed, read back by everything else."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,14 +8,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from mode_connectivity.data.arrays import Dataset, load_dataset
+from mode_connectivity.data.arrays import Dataset, Examples, load_dataset
 from mode_connectivity.files import digest, write_frame
 from mode_connectivity.networks import registry
 from mode_connectivity.networks.initialisation import initialise
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
 from mode_connectivity.training.checkpoints import Progress
-from mode_connectivity.training.loop import derive_seed, train
+from mode_connectivity.training.loop import Recorder, derive_seed, train
 from mode_connectivity.training.recipes import RecipeSettings
 from mode_connectivity.weight_space.family import Point
 from mode_connectivity.weight_space.flat import FlatParameters
@@ -30,18 +31,33 @@ class Workspace:
 
 
 def open_workspace(
-    recipe: RecipeSettings, dataset_path: Path, device: torch.device, *, seed: int
+    recipe: RecipeSettings,
+    dataset_path: Path,
+    device: torch.device,
+    *,
+    seed: int | None = None,
+    download: bool = False,
 ) -> Workspace:
-    """Load a recipe's data set and build its network, initialised from a seed."""
+    """Load a recipe's data set and build its network.
+
+    Args:
+        recipe: the network and how it is initialised.
+        dataset_path: the prepared data set.
+        device: where both go.
+        seed: of the initialisation; without one the weights mean nothing yet.
+        download: fetch published weights, where the recipe begins with some and they are missing.
+    """
     dataset = load_dataset(dataset_path, device)
-    torch.manual_seed(derive_seed(seed, "initialisation"))
+    torch.manual_seed(derive_seed(0 if seed is None else seed, "initialisation"))
     network = registry.build(
         recipe.network.name,
         input_shape=dataset.input_shape,
         classes=len(dataset.classes),
         **recipe.network.options,
     )
-    initialise(network, recipe.initialisation.scheme, recipe.initialisation.scale)
+    if seed is not None:
+        chosen = recipe.initialisation
+        initialise(network, chosen.scheme, chosen.scale, chosen.weights, download=download)
     network.to(device)
     flat = FlatParameters(network, channels_last=True)
     return Workspace(network, flat, dataset)
@@ -78,6 +94,19 @@ def load_weights(path: Path, network: nn.Module, flat: FlatParameters, out: Tens
         raise UserError(f"{path}: these weights do not fit the network: {'; '.join(problems)}")
 
 
+@dataclass(frozen=True)
+class Start:
+    """The files that a training begins with, where it continues another one."""
+
+    weights: Path
+    optimiser: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that there are."""
+        return [path for path in (self.weights, self.optimiser) if path is not None]
+
+
 def train_network(
     recipe: RecipeSettings,
     *,
@@ -87,51 +116,74 @@ def train_network(
     history: Path,
     snapshots: Path,
     device: torch.device,
+    start: Start | None = None,
+    test: Callable[[nn.Module, Examples], Mapping[str, float]] | None = None,
+    download: bool = False,
     code: str = "",
 ) -> pd.DataFrame:
-    """Train a network from scratch and write its weights, history and snapshots.
+    """Train a network and write its weights, history and snapshots.
 
     Args:
         recipe: what to train, on what and how.
         seed: of initialisation, order, augmentation and dropout.
         dataset: the prepared data set.
         weights: takes the state dict, buffers included.
-        history: takes one row an epoch as CSV.
-        snapshots: folder that takes a state dict for each snapshot epoch.
+        history: takes the rows of the training as CSV.
+        snapshots: folder that takes a state dict for each snapshot and checkpoint, and the
+            optimiser's state for each checkpoint.
         device: where to train.
+        start: what the training continues; without it, it begins from scratch.
+        test: measures the network on the test set, where the recipe's records ask for it.
+        download: fetch published weights that the recipe begins with, if they are missing.
         code: fingerprint of the code, so that other code does not resume this one's checkpoint.
 
     Returns:
         The history.
     """
-    workspace = open_workspace(recipe, dataset, device, seed=seed)
-    flat = workspace.flat
+    workspace = open_workspace(recipe, dataset, device, seed=seed, download=download)
+    network, flat = workspace.network, workspace.flat
+    settings = recipe.training
+    optimiser_state = None
+    if start is not None:
+        load_weights(start.weights, network, flat, flat.vector)
+        if start.optimiser is not None:
+            optimiser_state, _ = load_tensors(start.optimiser)
     progress = Progress(
         weights.parent,
         {
             "recipe": recipe.model_dump(mode="json"),
             "seed": seed,
-            "dataset": digest(dataset),
+            "inputs": [digest(path) for path in (dataset, *(start.files if start else []))],
             "code": code,
         },
     )
 
     def save(path: Path) -> None:
+        save_tensors(path, network.state_dict(), {"format": "mode_connectivity.network.1"})
+
+    def save_checkpoint(epoch: int, optimiser: Mapping[str, Tensor]) -> None:
+        save(progress.snapshot(epoch))
         save_tensors(
-            path, workspace.network.state_dict(), {"format": "mode_connectivity.network.1"}
+            progress.optimiser(epoch), optimiser, {"format": "mode_connectivity.optimiser.1"}
         )
 
     record = train(
-        workspace.network,
+        network,
         flat,
         Point(flat.vector),
         workspace.dataset.train,
-        recipe.training,
-        seed=seed,
+        settings,
+        # Branches of one training do not repeat the order of its first epochs.
+        seed=seed if recipe.continues is None else derive_seed(seed, recipe.continues),
         checkpoint=progress.checkpoint,
-        on_snapshot=lambda epoch: save(progress.snapshot(epoch)),
+        recorder=Recorder(
+            snapshot=lambda epoch: save(progress.snapshot(epoch)),
+            checkpoint=save_checkpoint,
+            test=None if test is None else lambda: test(network, workspace.dataset.test),
+        ),
+        optimiser_state=optimiser_state,
     )
     save(weights)
     write_frame(history, record)
-    progress.finish(snapshots, recipe.training.snapshots)
+    progress.finish(snapshots, settings.snapshot_epochs, settings.checkpoints)
     return record

@@ -9,9 +9,10 @@ from mode_connectivity.networks import registry
 from mode_connectivity.settings import Settings
 from mode_connectivity.training.settings import TrainingSettings
 
+CONTINUED = re.compile(r"(?P<recipe>[a-z][a-z0-9_]*)(?:@(?P<epoch>[1-9][0-9]*))?")
 # A number has one form only, so that equal texts mean equal networks.
 REFERENCE = re.compile(
-    r"(?P<recipe>[a-z][a-z0-9_]*)/(?P<seed>0|[1-9][0-9]*)(?:@(?P<epoch>[1-9][0-9]*))?"
+    r"(?P<recipe>[a-z][a-z0-9_]*)/(?P<seed>0|[1-9][0-9]*)(?:@(?P<epoch>0|[1-9][0-9]*))?"
 )
 
 
@@ -36,13 +37,38 @@ class NetworkSettings(Settings):
 
 
 class InitialisationSettings(Settings):
-    """How the weights are drawn before the first step."""
+    """How the weights are drawn before the first step, or which are loaded."""
 
-    scheme: Literal["torch", "fan_out", "fan_in"] = Field(
+    scheme: Literal["torch", "fan_out", "fan_in", "torchvision"] = Field(
         "fan_out",
-        description="fan_out: the reference code of Garipov et al.; fan_in: Gotmare et al.",
+        description="fan_out: the reference code of Garipov et al.; fan_in: Gotmare et al.; "
+        "torchvision: weights that torchvision publishes",
     )
     scale: PositiveFloat = Field(1.0, description="factor of the drawn standard deviations")
+    weights: str = Field(
+        "",
+        description="of scheme torchvision, their name there; that of Garipov et al.'s ResNet-50 "
+        "is ResNet50_Weights.IMAGENET1K_V1",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.scheme == "torchvision" and not self.weights:
+            raise ValueError(
+                "scheme torchvision needs `weights`, the name of weights that torchvision "
+                "publishes, such as ResNet50_Weights.IMAGENET1K_V1"
+            )
+        if self.scheme != "torchvision" and self.weights:
+            raise ValueError(
+                f"scheme {self.scheme} draws its weights: take `weights` out, or set "
+                "scheme: torchvision"
+            )
+        if self.scheme in ("torch", "torchvision") and self.scale != 1:
+            raise ValueError(
+                f"scheme {self.scheme} draws nothing to scale: take `scale` out, or choose scheme "
+                "fan_in or fan_out"
+            )
+        return self
 
 
 class RecipeSettings(Settings):
@@ -51,8 +77,34 @@ class RecipeSettings(Settings):
     dataset: str
     network: NetworkSettings
     title: str = Field("", description="the network's name in tables; empty: its registered one")
+    continues: str | None = Field(
+        None,
+        description="begin with the weights of another recipe's network of the same seed: "
+        "recipe@epoch for one of its checkpoints, with the optimiser's state; recipe for its end, "
+        "with a fresh optimiser",
+    )
     initialisation: InitialisationSettings = InitialisationSettings()
     training: TrainingSettings
+
+    def start(self, seed: int) -> "NetworkReference | None":
+        """Return the network that a training from a seed continues, if it continues one."""
+        if self.continues is None:
+            return None
+        match = CONTINUED.fullmatch(self.continues)
+        assert match is not None
+        epoch = match["epoch"]
+        return NetworkReference(
+            recipe=match["recipe"], seed=seed, epoch=None if epoch is None else int(epoch)
+        )
+
+    @model_validator(mode="after")
+    def _continues_a_recipe(self) -> Self:
+        if self.continues is not None and CONTINUED.fullmatch(self.continues) is None:
+            raise ValueError(
+                f"continues: {self.continues!r} is no recipe; write recipe or recipe@epoch, "
+                "without a seed: it is that of the network itself"
+            )
+        return self
 
 
 class NetworkReference(Settings):

@@ -5,12 +5,15 @@ import math
 from mode_connectivity.training.settings import (
     AnySchedule,
     ConstantSchedule,
+    CosineCyclesSchedule,
     CosineRestartsSchedule,
     CosineSchedule,
     CyclicSchedule,
+    ExponentialSchedule,
     LinearSchedule,
     PiecewiseLinearSchedule,
     StepSchedule,
+    cycle_ends,
 )
 
 
@@ -48,7 +51,15 @@ def learning_rate(
             while time >= start + period:
                 start, period = start + period, period * schedule.multiplier
             return _cosine(initial, schedule.minimum, (time - start) / period)
+        case CosineCyclesSchedule():
+            ends = [0, *cycle_ends(schedule, epochs)]
+            cycle = next(index for index, end in enumerate(ends[1:]) if time < end)
+            share = (time - ends[cycle]) / (ends[cycle + 1] - ends[cycle])
+            return _cosine(initial, schedule.minimum, share)
+        case ExponentialSchedule():
+            return initial * schedule.factor ** max(0, epoch + 1 - schedule.hold)
         case CyclicSchedule():
+            # One iteration behind the formula of Garipov et al. 2018, section 5, as their code is.
             position = (time % schedule.period) / schedule.period
             height = abs(1.0 - 2.0 * position)
             return schedule.minimum + (initial - schedule.minimum) * height

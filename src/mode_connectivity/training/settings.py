@@ -1,8 +1,9 @@
 """How a network or a curve is trained, as data."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from mode_connectivity.data.settings import AugmentationSettings, PositiveFloat
 from mode_connectivity.settings import Settings
@@ -89,13 +90,43 @@ class CosineRestartsSchedule(Schedule):
     minimum: NonNegative = 0.0
 
 
+class CosineCyclesSchedule(Schedule):
+    """Snapshot ensembles: half a cosine a cycle, all of one length; the last takes the remainder.
+
+    Where the epochs are no multiple of the cycles, the code of Huang et al. 2017 begins the last
+    cycle in the midst of its cosine; here every cycle begins at the initial learning rate.
+    """
+
+    name: Literal["cosine_cycles"]
+    per: Literal["epoch", "iteration"] = "iteration"
+    cycles: PositiveInt = Field(description="M of Garipov et al. 2018, the number of snapshots")
+    minimum: NonNegative = 0.0
+
+
 class CyclicSchedule(Schedule):
     """FGE's triangle: linear down to the minimum in half a period, and up again."""
 
     name: Literal["cyclic"]
     per: Literal["epoch", "iteration"] = "iteration"
-    period: PositiveInt = Field(description="epochs of a cycle")
+    period: PositiveInt = Field(description="epochs of a cycle; even")
     minimum: NonNegative
+
+    @model_validator(mode="after")
+    def _even(self) -> Self:
+        if self.period % 2:
+            raise ValueError(
+                f"period is {self.period}; it must be even, so that the minimum of a cycle falls "
+                f"on the end of an epoch, such as {self.period + 1}"
+            )
+        return self
+
+
+class ExponentialSchedule(Schedule):
+    """Constant, then multiplied by a factor after each further epoch (the PTB models)."""
+
+    name: Literal["exponential"]
+    hold: NonNegativeInt = Field(description="epochs at the initial learning rate")
+    factor: PositiveFloat
 
 
 AnySchedule = Annotated[
@@ -105,32 +136,118 @@ AnySchedule = Annotated[
     | LinearSchedule
     | CosineSchedule
     | CosineRestartsSchedule
-    | CyclicSchedule,
+    | CosineCyclesSchedule
+    | CyclicSchedule
+    | ExponentialSchedule,
     Field(discriminator="name"),
 ]
+
+
+def cycle_ends(schedule: CosineCyclesSchedule, epochs: int) -> list[int]:
+    """Return the finished epochs at the end of each cycle (Garipov et al. 2018, section 6)."""
+    length = epochs // schedule.cycles
+    return [length * cycle for cycle in range(1, schedule.cycles)] + [epochs]
+
+
+def minima(schedule: AnySchedule, epochs: int) -> Sequence[int]:
+    """Return the finished epochs after which the learning rate of a schedule is at a minimum.
+
+    Raises:
+        ValueError: the schedule does not fit the epochs, or has no minima within a training.
+    """
+    match schedule:
+        case CosineSchedule():
+            return [epochs]
+        case CosineCyclesSchedule(cycles=cycles):
+            if cycles > epochs:
+                raise ValueError(f"{cycles} cycles do not fit into {epochs} epochs")
+            return cycle_ends(schedule, epochs)
+        case CyclicSchedule(period=period):
+            half = period // 2
+            if epochs % half:
+                near = [half * halves for halves in (epochs // half, epochs // half + 1) if halves]
+                raise ValueError(
+                    f"cycles of {period} epochs do not fit into {epochs} epochs: the epochs must "
+                    f"be a multiple of half a cycle, such as {' or '.join(map(str, near))}"
+                )
+            return range(half, epochs + 1, period)
+        case CosineRestartsSchedule(period=period, multiplier=multiplier):
+            ends, end = [], period
+            while end <= epochs:
+                ends.append(end)
+                period *= multiplier
+                end += period
+            if not ends:
+                raise ValueError(
+                    f"the first period, of {period} epochs, does not end within {epochs} epochs"
+                )
+            return ends
+    raise ValueError(
+        f"schedule {schedule.name!r} has no minima; list the epochs, or choose cosine, "
+        "cosine_cycles, cosine_restarts or cyclic"
+    )
 
 
 class TrainingSettings(Settings):
     """One training: of a network, or of the bends of a curve."""
 
     epochs: PositiveInt
-    batch_size: PositiveInt = 128
+    batch_size: PositiveInt = Field(128, description="of a text: parallel streams")
     learning_rate: PositiveFloat
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: AnySchedule = PiecewiseLinearSchedule(name="piecewise_linear")
     augmentation: AugmentationSettings = AugmentationSettings(transforms=[])
-    snapshots: list[PositiveInt] = Field(
-        default=[], description="finished epochs after which the weights are kept"
+    gradient_clipping: PositiveFloat | None = Field(
+        None, description="largest norm of the gradient; a longer one is scaled down to it"
+    )
+    window: PositiveInt = Field(
+        35,
+        description="steps of truncated back-propagation through time; of texts only",
+    )
+    snapshots: list[NonNegativeInt] | Literal["minima"] = Field(
+        default=[],
+        description="finished epochs after which the weights are kept, 0 for those it begins "
+        "with; or minima, where the learning rate of a cyclic schedule is lowest",
+    )
+    checkpoints: list[PositiveInt] = Field(
+        default=[],
+        description="finished epochs after which weights and the optimiser's state are kept, for "
+        "recipes that continue from there",
+    )
+    records_per_epoch: PositiveInt = Field(1, description="rows of the history an epoch")
+    record_test: bool = Field(
+        False,
+        description="measure the test error and the distance from the first weights in every row "
+        "of the history, with the batch-norm statistics of the training",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast on CUDA, float32 elsewhere"
     )
 
+    @property
+    def snapshot_epochs(self) -> list[int]:
+        """The finished epochs after which the weights are kept, ascending."""
+        if isinstance(self.snapshots, str):
+            return list(minima(self.schedule, self.epochs))
+        return sorted(self.snapshots)
+
     @model_validator(mode="after")
     def _snapshots_exist(self) -> Self:
-        late = [epoch for epoch in self.snapshots if epoch > self.epochs]
-        if late:
-            raise ValueError(f"snapshots {late} lie beyond the {self.epochs} epochs of training")
-        if len(set(self.snapshots)) < len(self.snapshots):
-            raise ValueError(f"snapshots {self.snapshots} name an epoch twice")
+        for name in ("snapshots", "checkpoints"):
+            epochs = getattr(self, name)
+            if isinstance(epochs, str):
+                continue
+            late = [epoch for epoch in epochs if epoch > self.epochs]
+            if late:
+                raise ValueError(f"{name} {late} lie beyond the {self.epochs} epochs of training")
+            if len(set(epochs)) < len(epochs):
+                raise ValueError(f"{name} {epochs} name an epoch twice")
+        return self
+
+    @model_validator(mode="after")
+    def _cycles_fit(self) -> Self:
+        if self.snapshots == "minima" or isinstance(
+            self.schedule, CosineCyclesSchedule | CyclicSchedule
+        ):
+            minima(self.schedule, self.epochs)
         return self

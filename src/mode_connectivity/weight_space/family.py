@@ -13,9 +13,12 @@ class Family(ABC):
     Attributes:
         vertices: the points of weight space that span the family, shape [K, P].
         parameter_names: the names of the parameters that a point of the family has.
+        own_statistics: whether its points come with the batch-norm statistics of a training; those
+            of any other family are re-estimated.
     """
 
     parameter_names: tuple[str, ...] = ()
+    own_statistics = False
 
     def __init__(self, vertices: Tensor) -> None:
         self.vertices = vertices
@@ -78,6 +81,8 @@ class Point(TrainableFamily):
     Args:
         vector: the network's own flat vector [P]; training moves the network in place.
     """
+
+    own_statistics = True
 
     def __init__(self, vector: Tensor) -> None:
         super().__init__(vector.unsqueeze(0), trainable=(0,))

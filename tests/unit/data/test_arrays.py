@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mode_connectivity.data import arrays
-from mode_connectivity.data.arrays import Dataset, Examples, load_dataset
+from mode_connectivity.data.arrays import Dataset, ImageExamples, load_dataset
 from mode_connectivity.data.augmentation import augment, draw
 from mode_connectivity.data.settings import AugmentationSettings, DatasetSettings
 from mode_connectivity.data.sources import prepare
@@ -24,8 +24,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture
-def examples() -> Examples:
-    return Examples(
+def examples() -> ImageExamples:
+    return ImageExamples(
         images=torch.from_numpy(random_images(23, 6, 5, 3)),
         targets=torch.arange(23),
         mean=MEAN,
@@ -77,7 +77,7 @@ def test_a_damaged_file_is_refused(digits: Path) -> None:
         load_dataset(digits, CPU)
 
 
-def test_inputs_are_normalised_and_in_order(examples: Examples) -> None:
+def test_inputs_are_normalised_and_in_order(examples: ImageExamples) -> None:
     batches = list(examples.batches(10))
     assert [len(targets) for _, targets in batches] == [10, 10, 3]
     inputs = torch.cat([inputs for inputs, _ in batches])
@@ -87,14 +87,14 @@ def test_inputs_are_normalised_and_in_order(examples: Examples) -> None:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_memory_format(examples: Examples, memory_format: torch.memory_format) -> None:
+def test_memory_format(examples: ImageExamples, memory_format: torch.memory_format) -> None:
     expected = normalised(examples.images)
     for inputs, targets in examples.batches(10, memory_format=memory_format):
         assert inputs.is_contiguous(memory_format=memory_format)
         torch.testing.assert_close(inputs.double(), expected[targets], rtol=0, atol=1e-5)
 
 
-def test_shuffling_takes_each_example_once(examples: Examples) -> None:
+def test_shuffling_takes_each_example_once(examples: ImageExamples) -> None:
     expected = normalised(examples.images)
     taken: Counter[int] = Counter()
     for inputs, targets in examples.batches(4, shuffle=True, generator=generator()):
@@ -103,7 +103,7 @@ def test_shuffling_takes_each_example_once(examples: Examples) -> None:
     assert taken == Counter(range(23))
 
 
-def test_a_seed_fixes_a_pass(examples: Examples) -> None:
+def test_a_seed_fixes_a_pass(examples: ImageExamples) -> None:
     augmentation = AugmentationSettings(transforms=["flip", "crop"])
 
     def take(generator: torch.Generator) -> list[Tensor]:
@@ -118,7 +118,7 @@ def test_a_seed_fixes_a_pass(examples: Examples) -> None:
     assert not torch.equal(first[1], next_pass[1])
 
 
-def test_the_pass_is_drawn_at_the_call(examples: Examples) -> None:
+def test_the_pass_is_drawn_at_the_call(examples: ImageExamples) -> None:
     augmentation = AugmentationSettings(transforms=["crop"])
     taken, untaken = generator(), generator()
     list(examples.batches(4, shuffle=True, augmentation=augmentation, generator=taken))
@@ -126,7 +126,7 @@ def test_the_pass_is_drawn_at_the_call(examples: Examples) -> None:
     assert torch.equal(taken.get_state(), untaken.get_state())
 
 
-def test_images_are_augmented_before_they_are_normalised(examples: Examples) -> None:
+def test_images_are_augmented_before_they_are_normalised(examples: ImageExamples) -> None:
     augmentation = AugmentationSettings(transforms=["crop", "flip"], crop_padding=2)
     batches = examples.batches(4, augmentation=augmentation, generator=generator(5))
     found = torch.cat([inputs for inputs, _ in batches])
@@ -137,7 +137,7 @@ def test_images_are_augmented_before_they_are_normalised(examples: Examples) -> 
     assert (found - black.view(1, 3, 1, 1)).abs().amax(1).lt(1e-5).any()
 
 
-def test_each_pass_augments_each_image_anew(examples: Examples) -> None:
+def test_each_pass_augments_each_image_anew(examples: ImageExamples) -> None:
     augmentation = AugmentationSettings(transforms=["crop"])
     same = generator()
     first, second = (
@@ -147,7 +147,7 @@ def test_each_pass_augments_each_image_anew(examples: Examples) -> None:
     assert not torch.equal(first[0], second[0])
 
 
-def test_randomness_needs_a_generator(examples: Examples) -> None:
+def test_randomness_needs_a_generator(examples: ImageExamples) -> None:
     with pytest.raises(ValueError, match="generator"):
         examples.batches(4, shuffle=True)
     with pytest.raises(ValueError, match="generator"):
@@ -159,7 +159,7 @@ def test_randomness_needs_a_generator(examples: Examples) -> None:
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_prepared_batches_can_be_taken_again(
-    examples: Examples, memory_format: torch.memory_format
+    examples: ImageExamples, memory_format: torch.memory_format
 ) -> None:
     needed = 4 * 23 * 6 * 5 * 3
     kept = examples.prepared_batches(5, memory_budget=needed, memory_format=memory_format)
@@ -173,7 +173,7 @@ def test_prepared_batches_can_be_taken_again(
 
 
 def test_making_several_batches_at_once_changes_nothing(
-    examples: Examples, monkeypatch: pytest.MonkeyPatch
+    examples: ImageExamples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     augmentation = AugmentationSettings(transforms=["flip", "crop"])
 

@@ -2,9 +2,14 @@ import subprocess
 import sys
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from mode_connectivity.data.settings import AugmentationSettings, DatasetSettings
+from mode_connectivity.data.settings import (
+    AnyDataset,
+    AugmentationSettings,
+    DatasetSettings,
+    TextSettings,
+)
 
 
 def test_settings_do_not_import_torch() -> None:
@@ -56,3 +61,31 @@ def test_settings_survive_their_json_form() -> None:
 def test_a_transform_comes_once() -> None:
     with pytest.raises(ValidationError, match="twice"):
         AugmentationSettings(transforms=["flip", "crop", "flip"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"source": "wikitext"}, "'python_documentation'"),
+        ({"source": "text_files"}, "needs `folder`"),
+        ({"source": "ptb", "minimum_count": 0}, "greater than or equal to 1"),
+        ({"source": "ptb", "unknown_words": "drop"}, "'error' or 'replace'"),
+        ({"source": "python_documentation", "test_fraction": 0.0}, "greater than 0"),
+        (
+            {"source": "python_documentation", "test_fraction": 0.5, "validation_fraction": 0.5},
+            "leave nothing to train on",
+        ),
+        ({"source": "ptb", "image_size": 32}, "image_size"),
+    ],
+)
+def test_mistakes_of_a_text_are_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        TextSettings.model_validate({"title": "Text", **settings})
+    assert words in str(error.value)
+
+
+def test_the_source_tells_a_text_from_images() -> None:
+    adapter = TypeAdapter[object](AnyDataset)
+    text = adapter.validate_python({"title": "Penn Treebank", "source": "ptb"})
+    assert text == TextSettings(title="Penn Treebank", source="ptb")
+    assert TextSettings(**text.model_dump(mode="json")) == text

@@ -182,3 +182,17 @@ def test_a_single_network(make_networks, tmp_path) -> None:
         "metrics.csv",
         "predictions.safetensors",
     ]
+
+
+def test_a_curve_of_language_models(make_networks, tmp_path) -> None:
+    networks = make_networks("recurrent")
+    grid = run(networks, tmp_path, predictions=False)
+    assert [column for column in grid if column.endswith("_nll")] == [
+        "train_nll",
+        "validation_nll",
+        "test_nll",
+    ]
+    correct = safetensors.torch.load_file(tmp_path / "correct.safetensors")
+    assert correct["examples"].tolist() == [109]
+    bits = np.unpackbits(correct["correct"].numpy(), axis=1, count=109)
+    np.testing.assert_allclose(grid["test_error"], 100 * (1 - bits.mean(axis=1)))

@@ -287,3 +287,125 @@ def test_progress_is_kept_twice_a_minute(make_networks, tmp_path, monkeypatch) -
     run(networks.workspace, Polychain(networks.vertices), unit_grid(10), checkpoint=checkpoint)
     # A point takes twelve seconds.
     assert kept == [3, 6, 9]
+
+
+TEXT_METRICS = [
+    f"{part}_{name}"
+    for part in ("train", "validation", "test")
+    for name in ("loss", "nll", "error")
+]
+
+
+@pytest.mark.parametrize("kind", [Polychain, Bezier])
+def test_a_text_against_a_calculation_by_hand(make_networks, kind) -> None:
+    networks = make_networks("recurrent")
+    workspace, states = networks.workspace, networks.states
+    found = run(workspace, kind(networks.vertices), unit_grid(3))
+    coefficients = [f"coefficient_{k}" for k in range(3)]
+    assert list(found.grid.columns) == ["t", *coefficients, "norm", *TEXT_METRICS]
+    middle = [0.25, 0.5, 0.25] if kind is Bezier else [0.0, 1.0, 0.0]
+    for index, weights in enumerate(([1.0, 0.0, 0.0], middle, [0.0, 0.0, 1.0])):
+        point = {
+            name: sum(w * s[name] for w, s in zip(weights, states, strict=True))
+            for name in states[0]
+        }
+        plain = copy.deepcopy(workspace.network)
+        plain.load_state_dict(point)
+        row = found.grid.iloc[index]
+        norm = torch.cat([value.flatten() for value in point.values()]).double().norm().item()
+        assert row["norm"] == pytest.approx(norm, rel=1e-6)
+        for part, stream in workspace.dataset.parts.items():
+            # The whole text in one go.
+            plain.eval().reset_state()
+            with torch.no_grad():
+                logits = plain(stream.tokens[None, :-1].long())[0]
+            targets = stream.tokens[1:].long()
+            nll = functional.cross_entropy(logits, targets).item()
+            wrong = logits.argmax(dim=1) != targets
+            assert row[f"{part}_nll"] == pytest.approx(nll, rel=1e-4)
+            assert row[f"{part}_loss"] == pytest.approx(nll + 0.01 * norm**2, rel=1e-4)
+            assert row[f"{part}_error"] == pytest.approx(100 * wrong.double().mean().item())
+        assert found.correct[index].tolist() == np.packbits(~wrong.numpy()).tolist()
+
+
+@pytest.mark.parametrize("network", ["plain", "batch_norm", "recurrent"])
+@pytest.mark.parametrize("parts", [("test",), ("train", "test"), ("test", "validation")])
+def test_parts_of_a_data_set(make_networks, network, parts) -> None:
+    networks = make_networks(network, 2)
+    segment = Polychain(networks.vertices)
+    whole = run(networks.workspace, segment, unit_grid(3), augmentation=CROP)
+    part = run(networks.workspace, segment, unit_grid(3), augmentation=CROP, parts=parts)
+    # Batch-norm statistics are those of the training set, whether it is measured or not.
+    kept = [
+        column
+        for column in whole.grid
+        if column.split("_")[0] in (*parts, "t", "coefficient", "norm")
+    ]
+    assert list(part.grid.columns) == kept
+    assert part.grid.equals(whole.grid[kept])
+    assert torch.equal(part.correct, whole.correct)
+
+
+def test_only_the_test_set_is_read_where_nothing_else_is_needed(make_networks, monkeypatch) -> None:
+    networks = make_networks("plain", 2)
+    seen = []
+    measure = evaluator.measure
+    monkeypatch.setattr(
+        evaluator, "measure", lambda *a, **o: seen.append(len(a[1])) or measure(*a, **o)
+    )
+    run(networks.workspace, Polychain(networks.vertices), unit_grid(2), parts=["test"])
+    assert seen == [2, 2]
+
+
+@pytest.mark.parametrize("kind", ["segment", "bezier", "plane", "point"])
+def test_norms_against_torch(make_networks, kind) -> None:
+    networks = make_networks("batch_norm")
+    workspace, vertices = networks.workspace, networks.vertices
+    if kind == "plane":
+        family = Plane(vertices)
+        parameters = family.lattice(3, 0.2)
+    elif kind == "point":
+        workspace.flat.vector.copy_(vertices[1])
+        family, parameters = Point(workspace.flat.vector), torch.empty(1, 0).double()
+    else:
+        family = Bezier(vertices) if kind == "bezier" else Polychain(vertices[:2])
+        parameters = unit_grid(4)
+    found = run(workspace, family, parameters, parts=["test"])
+    points = family.coefficients(parameters) @ family.vertices.double()
+    expected = torch.linalg.vector_norm(points, dim=1)
+    np.testing.assert_allclose(found.grid["norm"], expected, rtol=1e-6)
+    penalty = found.grid["test_loss"] - found.grid["test_nll"]
+    np.testing.assert_allclose(penalty, 0.01 * expected**2, rtol=1e-6)
+
+
+class Stored(Polychain):
+    """Points that bring their batch-norm statistics along."""
+
+    own_statistics = True
+
+    def __init__(self, vertices: Tensor, network: nn.Module, states: list[dict]) -> None:
+        super().__init__(vertices)
+        self.network = network
+        self.states = states
+
+    def write(self, coefficients, out: Tensor) -> None:
+        index = int(np.argmax(coefficients))
+        super().write([float(k == index) for k in range(len(self.states))], out)
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(self.states[index][name])
+
+
+def test_points_may_have_statistics_of_their_own(make_networks) -> None:
+    networks = make_networks("batch_norm", 2)
+    workspace, states = networks.workspace, networks.states
+    family = Stored(networks.vertices, workspace.network, states)
+    found = run(workspace, family, unit_grid(2), augmentation=CROP)
+    inputs, targets = whole(workspace.dataset.test)
+    plain = copy.deepcopy(workspace.network)
+    for index, state in enumerate(states):
+        plain.load_state_dict(state)
+        with torch.no_grad():
+            expected = functional.cross_entropy(plain.eval()(inputs), targets).item()
+        assert found.grid["test_nll"][index] == pytest.approx(expected, rel=1e-5)
+    again = run(workspace, Polychain(networks.vertices), unit_grid(2), augmentation=CROP)
+    assert {"test_nll", "train_nll"} <= changed(found, again)

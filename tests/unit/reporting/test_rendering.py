@@ -9,6 +9,7 @@ import pytest
 from mode_connectivity.reporting.rendering import (
     Column,
     Layout,
+    Pivot,
     to_csv,
     to_latex,
     to_markdown,
@@ -192,6 +193,97 @@ def test_two_labels_suffice_and_one_does_not():
     assert rows[3][0] == "VGG-16"
     with pytest.raises(ValueError, match="at least two"):
         Layout("Errors", LAYOUT.labels[:1], LAYOUT.columns)
+
+
+WIDE = Layout(
+    title="Wide",
+    labels=(Column("network", "Network"), Column("method", "Method")),
+    columns=(Column("error", "Error", decimals=1),),
+    published_setting=("published_dataset", "published_network"),
+    notes=("note",),
+    pivot=Pivot(group="dataset", label="budget", label_format="{}B"),
+)
+
+
+def long_table():
+    rows = [
+        ("CIFAR-10", "VGG-16", "Ind", 2, 5.0, 3, 6.0, "CIFAR-10", "VGG-16", "misprint"),
+        ("CIFAR-10", "VGG-16", "Ind", 1, 7.04, 1, 6.0, "CIFAR-10", "VGG-16", "misprint"),
+        ("CIFAR-10", "VGG-16", "FGE", 1, 6.96, 2, 6.5, "CIFAR-10", "VGG-16", ""),
+        ("CIFAR-10", "LeNet", "FGE", 1, 9.0, 2, np.nan, None, None, ""),
+        ("Digits", "VGG-16", "SWA", 1, 3.0, 2, 4.0, "CIFAR-100", "VGG-16", ""),
+    ]
+    names = ["dataset", "network", "method", "budget", "error", "runs", "error_published"]
+    names += ["published_dataset", "published_network", "note"]
+    return pd.DataFrame(rows, columns=names).assign(error_low=1.0, error_high=[9, 9, 9, 9, np.inf])
+
+
+def test_a_pivot_makes_columns_of_rows():
+    text = to_markdown(long_table(), WIDE)
+    header, _, *rows = markdown_cells(text)
+    assert header == [
+        "Network",
+        "Method",
+        "CIFAR-10, 1B",
+        "CIFAR-10, 2B",
+        "Digits, 1B",
+        "Published for",
+    ]
+    assert rows == [
+        # Equal as printed: both are the smallest.
+        [
+            "VGG-16",
+            "Ind [^1]",
+            "**7.0** [1.0, 9.0], n = 1 (**6**)",
+            "5.0 [1.0, 9.0], n = 3 (6)",
+            "–",
+            "",
+        ],
+        ["VGG-16", "FGE", "**7.0** [1.0, 9.0], n = 2 (6.5)", "–", "–", ""],
+        ["VGG-16", "SWA", "–", "–", "3.0 [1.0, ∞], n = 2 (4)", "Digits: CIFAR-100, VGG-16"],
+        ["LeNet", "FGE", "9.0 [1.0, 9.0], n = 2", "–", "–", ""],
+    ]
+    assert "Each cell: our value, [its interval], n = number of runs, (published)." in text
+    assert text.endswith("[^1]: misprint\n")
+
+
+def test_a_pivot_in_latex():
+    rows = latex_rows(to_latex(long_table(), WIDE))
+    assert rows[0][1:] == [r"\multicolumn{2}{c}{CIFAR-10}"] * 2 + [r"\multicolumn{1}{c}{Digits}"]
+    assert rows[1] == ["Method", "1B", "2B", "1B"]
+    assert rows[3][1] == r"\textbf{7.0} {\scriptsize [1.0, 9.0], n = 1}"
+    assert rows[4] == [r"\quad\textit{published}", r"\textbf{6}", "6", ""]
+    assert rows[8][0] == r"\quad\textit{published: Digits: CIFAR-100, VGG-16}"
+    assert {len(row) for row in rows} == {4}
+
+
+def test_a_pivot_of_nothing_and_of_two_values():
+    empty = long_table().iloc[:0]
+    assert markdown_cells(to_markdown(empty, WIDE))[0] == ["Network", "Method"]
+    assert to_csv(empty).startswith("dataset,network,method,budget")
+    with pytest.raises(ValueError, match="2 columns to pivot"):
+        Layout("Wide", WIDE.labels, WIDE.columns * 2, pivot=WIDE.pivot)
+
+
+def test_bounds_are_shown_as_such():
+    layout = Layout("Bounds", LAYOUT.labels[:2], (Column("ratio", "Ratio", decimals=1),))
+    frame = table().iloc[:3].assign(ratio=[1.0, 2.0, 3.0], ratio_bound=["upper", "lower", None])
+    assert [row[2] for row in markdown_cells(to_markdown(frame, layout))[2:]] == [
+        "≤ 1.0",
+        "≥ 2.0 (1.3)",
+        "3.0",
+    ]
+    assert r"$\leq$ 1.0" in to_latex(frame, layout)
+
+
+def test_details_follow_in_markdown_only():
+    details = Layout("Details", LAYOUT.labels, (Column("runs", "Runs"),))
+    layout = Layout("Errors", LAYOUT.labels, LAYOUT.columns, details=details)
+    text = to_markdown(table(), layout)
+    first, second = text.split("\n## Details\n")
+    assert first == to_markdown(table(), Layout("Errors", LAYOUT.labels, LAYOUT.columns))
+    assert markdown_cells(second)[0] == ["Data set", "Network", "Curve", "Runs"]
+    assert "Details" not in to_latex(table(), layout)
 
 
 def test_empty_table():

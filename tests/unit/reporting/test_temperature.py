@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.numpy import save_file
 from scipy.special import log_softmax, softmax
 
 from mode_connectivity.reporting import temperature
@@ -44,58 +43,6 @@ def test_scales_refuse_losses_that_set_no_temperature(losses, text):
         temperature.logit_scales(losses)
 
 
-def test_rescaling_by_hand():
-    # Probabilities 0.8, 0.2 with scale 1/2: sqrt(0.8) : sqrt(0.2) = 2 : 1.
-    rescaled = temperature.rescale(np.log([[0.8, 0.2]]), 0.5)
-    np.testing.assert_allclose(np.exp(rescaled), [[2 / 3, 1 / 3]])
-
-
-def test_rescaling_log_probabilities_equals_rescaling_logits(logits):
-    scales = np.array([1.0, 0.5, 0.1, 0.9, 1e-3])
-    expected = log_softmax(logits.astype(np.float64) * scales[:, None, None], axis=-1)
-    rescaled = temperature.rescale(log_softmax(logits.astype(np.float64), axis=-1), scales)
-    np.testing.assert_allclose(rescaled, expected, rtol=1e-12, atol=1e-12)
-    one = temperature.rescale(log_softmax(logits[1].astype(np.float64), axis=-1), 0.5)
-    np.testing.assert_allclose(one, expected[1], rtol=1e-12, atol=1e-12)
-
-
-def test_rescaling_survives_log_probabilities_that_underflow():
-    rescaled = temperature.rescale(np.array([[0.0, -5000.0]]), 0.5)
-    np.testing.assert_array_equal(rescaled, [[0.0, -2500.0]])
-
-
-def test_ensembles_average_probabilities_not_logits():
-    members = np.log([[[0.998, 0.002]], [[0.2, 0.8]], [[0.2, 0.8]]])
-    # Probabilities average to 1.398 : 1.602; logits would follow the sure first network.
-    np.testing.assert_allclose(temperature.ensemble_probabilities(members), [[0.466, 0.534]])
-    assert temperature.ensemble_error(members, np.array([0])) == 100.0
-    assert temperature.ensemble_error(members, np.array([1])) == 0.0
-    assert temperature.ensemble_nll(members, np.array([0])) == pytest.approx(-np.log(0.466))
-
-
-def test_ensemble_metrics_with_scales_match_scipy(logits, labels):
-    scales = [1.0, 0.7, 0.4, 0.7, 1.0]
-    scaled = logits.astype(np.float64) * np.array(scales)[:, None, None]
-    mean = softmax(scaled, axis=-1).mean(axis=0)
-    members = (log_softmax(point, axis=-1) for point in logits)
-    assert temperature.ensemble_nll(members, labels, scales) == pytest.approx(
-        -np.log(mean[np.arange(40), labels]).mean(), rel=1e-6
-    )
-    members = [log_softmax(point, axis=-1) for point in logits]
-    expected = 100 * np.mean(mean.argmax(-1) != labels)
-    assert temperature.ensemble_error(members, labels, scales) == pytest.approx(expected)
-
-
-def test_ensembles_name_a_member_that_is_not_a_number(logits, labels):
-    logits[2, 5, 1] = np.nan
-    with pytest.raises(UserError, match="point 2 are not numbers"):
-        temperature.ensemble_error(logits, labels)
-    with pytest.raises(UserError, match="no members"):
-        temperature.ensemble_error([], labels)
-    with pytest.raises(UserError, match=r"\(40, 7\) with labels of shape \(39,\)"):
-        temperature.ensemble_error(logits[:2], labels[:-1])
-
-
 def test_fifty_of_121_points_are_nearly_equally_spaced():
     chosen = temperature.equally_spaced(121, 50)
     assert len(set(chosen.tolist())) == 50
@@ -125,18 +72,18 @@ def test_curve_ensemble_against_its_parts(logits, labels):
         scaled = log_softmax(scales[index] * logits[index].astype(np.float64), axis=-1)
         assert row["test_nll"] == pytest.approx(-plain[rows, labels].mean(), rel=1e-6)
         assert row["test_nll_rescaled"] == pytest.approx(-scaled[rows, labels].mean(), rel=1e-6)
-    members = log_probabilities[[0, 2, 4]]
+    chosen = logits[[0, 2, 4]].astype(np.float64)
     assert ensemble.members == 3
-    assert ensemble.error == temperature.ensemble_error(members, labels)
-    assert ensemble.nll == pytest.approx(temperature.ensemble_nll(members, labels))
+    plain = softmax(chosen, axis=-1).mean(axis=0)
+    assert ensemble.error == pytest.approx(100 * np.mean(plain.argmax(-1) != labels))
+    assert ensemble.nll == pytest.approx(-np.log(plain[rows, labels]).mean(), rel=1e-6)
     by_nll = temperature.curve_ensemble(
         grid, log_probabilities, labels, members=3, loss="train_nll"
     )
     np.testing.assert_allclose(by_nll.points["logit_scale"], [1, 1, 0.25, 1, 1])
-    assert by_nll.nll_rescaled == pytest.approx(
-        temperature.ensemble_nll(members, labels, [1, 0.25, 1])
-    )
-    assert by_nll.error_rescaled == temperature.ensemble_error(members, labels, [1, 0.25, 1])
+    scaled = softmax(chosen * np.array([1, 0.25, 1])[:, None, None], axis=-1).mean(axis=0)
+    assert by_nll.nll_rescaled == pytest.approx(-np.log(scaled[rows, labels]).mean(), rel=1e-6)
+    assert by_nll.error_rescaled == pytest.approx(100 * np.mean(scaled.argmax(-1) != labels))
 
 
 def test_curve_ensemble_refuses_what_does_not_belong_together(logits, labels):
@@ -177,21 +124,3 @@ def test_paired_interval_matches_resampling_the_examples():
     np.testing.assert_array_equal(again, (low, high))
     narrow = temperature.paired_error_interval(correct, reference, level=0.5)
     assert low[1] < narrow[0][1] < narrow[1][1] < high[1]
-
-
-def test_stored_predictions_are_read_point_by_point(tmp_path, logits, labels):
-    path = tmp_path / "predictions.safetensors"
-    log_probabilities = log_softmax(logits, axis=-1)
-    save_file({"log_probabilities": log_probabilities, "labels": labels}, path)
-    stored = temperature.StoredPredictions(path)
-    assert len(stored) == 5
-    np.testing.assert_array_equal(stored.labels, labels)
-    np.testing.assert_array_equal(stored[-1], log_probabilities[-1])
-    np.testing.assert_array_equal(np.stack(list(stored)), log_probabilities)
-    with pytest.raises(IndexError):
-        stored[5]
-    expected = temperature.ensemble_error(log_probabilities, labels)
-    assert temperature.ensemble_error(stored, stored.labels) == expected
-    save_file({"log_probability": log_probabilities, "labels": labels}, path)
-    with pytest.raises(UserError, match="did you mean 'log_probability'"):
-        temperature.StoredPredictions(path)

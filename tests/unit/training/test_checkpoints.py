@@ -7,7 +7,7 @@ import torch
 
 from mode_connectivity import tensors as tensors_module
 from mode_connectivity.settings import UserError
-from mode_connectivity.training.checkpoints import Checkpoint
+from mode_connectivity.training.checkpoints import Checkpoint, Progress
 
 TENSORS = {"vertex.0": torch.linspace(0, 1, 9), "optimiser.0.step": torch.tensor(3.0)}
 STATE = {"history": [{"epoch": 1, "train_nll": 0.1 + 0.2, "seconds": 1e-9}], "done": 1}
@@ -104,3 +104,23 @@ def test_a_full_disk_leaves_the_old_checkpoint(checkpoint, monkeypatch) -> None:
             checkpoint.save({"vertex.0": torch.zeros(2)}, {"done": 2})
     assert_whole(checkpoint.load())
     assert len(list(checkpoint.path.parent.iterdir())) == 1
+
+
+def test_what_is_handed_over(tmp_path) -> None:
+    progress = Progress(tmp_path, "job")
+    for epoch in (0, 1, 2, 3):
+        for path in (progress.snapshot(epoch), progress.optimiser(epoch)):
+            tensors_module.save_tensors(path, {"w": torch.full((1,), float(epoch))}, {})
+    progress.finish(tmp_path / "snapshots", range(0, 3, 2), [2, 3])
+    # Epoch 1 and the optimisers of 0 and 1 were of another job.
+    kept = sorted((tmp_path / "snapshots").iterdir())
+    assert [path.name for path in kept] == [
+        "epoch0.safetensors",
+        "epoch2.optimiser.safetensors",
+        "epoch2.safetensors",
+        "epoch3.optimiser.safetensors",
+        "epoch3.safetensors",
+    ]
+    epochs = [tensors_module.load_tensors(path)[0]["w"].item() for path in kept]
+    assert epochs == [0, 2, 2, 3, 3]
+    assert not (tmp_path / ".progress").exists()

@@ -238,3 +238,50 @@ def test_a_segment_has_nothing_to_train(tmp_path, make_workspace, make_source) -
             snapshots=tmp_path / "s",
             fingerprint=None,
         )
+
+
+def test_snapshots_from_the_segment_to_the_end(tmp_path, make_workspace, make_source) -> None:
+    source, workspace = make_source("plain"), make_workspace("plain", seed=4)
+    training = {
+        **TRAINING,
+        "schedule": {"name": "cosine", "minimum": 1e-4},
+        "snapshots": [0, 3],
+    }
+    settings = curve_settings("bezier", training=training)
+    train_curve(
+        settings,
+        workspace,
+        source,
+        vertices=tmp_path / "vertices.safetensors",
+        history=tmp_path / "history.csv",
+        snapshots=tmp_path / "snapshots",
+        fingerprint="job",
+    )
+    straight = straight_curve(settings, source, workspace)
+    first = load_curve(tmp_path / "snapshots" / "epoch0.safetensors", settings, workspace)
+    last = load_curve(tmp_path / "snapshots" / "epoch3.safetensors", settings, workspace)
+    whole = load_curve(tmp_path / "vertices.safetensors", settings, workspace)
+    assert torch.equal(first.vertices, straight.vertices)
+    assert torch.equal(last.vertices, whole.vertices)
+    assert not torch.equal(first.vertices, whole.vertices)
+
+
+def test_a_curve_of_language_models(tmp_path, make_workspace, make_source) -> None:
+    source, workspace = make_source("recurrent"), make_workspace("recurrent", seed=4)
+    training = {"epochs": 4, "batch_size": 5, "window": 7, "learning_rate": 0.05}
+    settings = curve_settings("bezier", training=training)
+    record = train_curve(
+        settings,
+        workspace,
+        source,
+        vertices=tmp_path / "vertices.safetensors",
+        history=tmp_path / "history.csv",
+        snapshots=tmp_path / "snapshots",
+        fingerprint="job",
+    )
+    assert record["train_nll"].iloc[-1] < record["train_nll"].iloc[0]
+    curve = load_curve(tmp_path / "vertices.safetensors", settings, workspace)
+    for index, end in ((0, 0), (2, 1)):
+        assert torch.equal(curve.vertices[index], ends(make_workspace, "recurrent")[end])
+    named = dict(workspace.network.named_parameters())
+    assert load_tensors(tmp_path / "vertices.safetensors")[0].keys() == named.keys()

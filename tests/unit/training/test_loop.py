@@ -1,5 +1,6 @@
 """The loop beside plain PyTorch: modules, autograd and PyTorch's own unfused optimisers."""
 
+import contextlib
 import copy
 import math
 from collections.abc import Iterator
@@ -9,10 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
 
 from mode_connectivity.data.settings import AugmentationSettings
+from mode_connectivity.evaluation.metrics import measure_test
+from mode_connectivity.networks.carried_state import reset_state
+from mode_connectivity.networks.recurrent import LanguageModel
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.loop import (
+    Recorder,
     TrainingDivergedError,
     derive_seed,
     train,
@@ -26,7 +32,7 @@ from mode_connectivity.weight_space.flat import FlatParameters
 LAYOUTS = pytest.mark.parametrize("channels_last", [False, True])
 
 
-class Recorder:
+class Remembering:
     """Examples that remember the batches that were taken from them."""
 
     def __init__(self, examples) -> None:
@@ -36,6 +42,9 @@ class Recorder:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def iterations(self, batch_size: int, *, window: int) -> int:
+        return self.examples.iterations(batch_size, window=window)
 
     def batches(self, batch_size: int, **options) -> Iterator[tuple[Tensor, Tensor]]:
         self.asked.append(options)
@@ -58,8 +67,8 @@ class Simplex(TrainableFamily):
 
 
 @pytest.fixture
-def examples(dataset) -> Recorder:
-    return Recorder(dataset.train)
+def examples(dataset) -> Remembering:
+    return Remembering(dataset.train)
 
 
 def build(*, batch_norm: bool = False) -> nn.Sequential:
@@ -164,8 +173,19 @@ def test_network_against_a_plain_loop(examples, optimiser, channels_last, batch_
     assert history["train_nll"].iloc[-1] < 0.9 * history["train_nll"].iloc[0]
 
 
-def reference(network, flat, vertices, family, drawn, examples, chosen) -> list[dict]:
+def plain_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """The mean over examples or streams; of a text, the sum over the steps of a window."""
+    if targets.ndim == 1:
+        return functional.cross_entropy(logits, targets)
+    losses = functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    return losses.sum(dim=1).mean()
+
+
+def reference(
+    network, flat, vertices, family, drawn, examples, chosen, *, norms: list | None = None
+) -> list[dict]:
     """Train named copies of the vertices by autograd through the affine combination."""
+    norms = [] if norms is None else norms
     named = [flat.to_named(vertex.clone()) for vertex in vertices]
     trained = [tensor.requires_grad_() for k in family.trainable for tensor in named[k].values()]
     decay = chosen.optimiser.weight_decay
@@ -173,6 +193,7 @@ def reference(network, flat, vertices, family, drawn, examples, chosen) -> list[
     optimiser = plain_optimiser(trained, chosen, 0.0 if on_point else decay)
     rows = iter(drawn)
     for batches in examples.passes:
+        reset_state(network)
         for inputs, targets in batches:
             objective = torch.zeros(())
             for row in next(rows).tolist():
@@ -181,12 +202,14 @@ def reference(network, flat, vertices, family, drawn, examples, chosen) -> list[
                     for name in flat.names
                 }
                 logits = functional_call(network, point, inputs)
-                objective = objective + functional.cross_entropy(logits, targets)
+                objective = objective + plain_loss(logits, targets)
                 if on_point:
                     squares = sum(tensor.square().sum() for tensor in point.values())
                     objective = objective + 0.5 * decay * squares
             optimiser.zero_grad()
             objective.backward()
+            if chosen.gradient_clipping is not None:
+                norms.append(clip_grad_norm_(trained, chosen.gradient_clipping).item())
             optimiser.step()
     assert next(rows, None) is None
     return named
@@ -219,6 +242,153 @@ def test_families_against_autograd(
         assert torch.equal(found, vertices[k]) is (k not in family.trainable)
         for name, tensor in flat.to_named(found).items():
             torch.testing.assert_close(tensor, named[name].detach(), rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize(("kind", "count"), [(Bezier, 4), (Simplex, 4)])
+@pytest.mark.parametrize("weight_decay_on", ["point", "vertex"])
+def test_clipping_of_several_vertices_as_one_vector(examples, kind, count, weight_decay_on) -> None:
+    chosen = settings(
+        learning_rate=0.1,
+        gradient_clipping=1.5,
+        optimiser={"momentum": 0.5, "weight_decay": 0.03, "weight_decay_on": weight_decay_on},
+    )
+    network = build()
+    plain = copy.deepcopy(network)
+    flat = FlatParameters(network, channels_last=True)
+    vertices = 0.3 * torch.randn(count, len(flat))
+    family = kind(vertices.clone())
+    drawn = record_samples(family)
+    train(network, flat, family, examples, chosen, seed=1)
+    norms: list[float] = []
+    expected = reference(plain, flat, vertices, family, drawn, examples, chosen, norms=norms)
+    assert min(norms) < 1.5 < max(norms)
+    for found, named in zip(family.vertices, expected, strict=True):
+        for name, tensor in flat.to_named(found).items():
+            torch.testing.assert_close(tensor, named[name].detach(), rtol=1e-3, atol=2e-5)
+
+
+@OPTIMISERS
+def test_clipping_of_a_network(examples, optimiser) -> None:
+    learning_rate = 0.005 if optimiser.get("name") == "adam" else 0.05
+    chosen = settings(optimiser=optimiser, learning_rate=learning_rate, gradient_clipping=2.8)
+    network = build(batch_norm=True)
+    plain = copy.deepcopy(network)
+    flat = FlatParameters(network, channels_last=True)
+    train(network, flat, Point(flat.vector), examples, chosen, seed=3)
+    steps = plain_optimiser(plain.parameters(), chosen, chosen.optimiser.weight_decay)
+    norms = []
+    for batches in examples.passes:
+        for inputs, targets in batches:
+            steps.zero_grad()
+            functional.cross_entropy(plain(inputs), targets).backward()
+            norms.append(clip_grad_norm_(plain.parameters(), 2.8).item())
+            steps.step()
+    assert min(norms) < 2.8 < max(norms)
+    for name, expected in plain.state_dict().items():
+        torch.testing.assert_close(
+            network.state_dict()[name], expected, rtol=1e-3, atol=1e-5, msg=name
+        )
+
+
+def test_a_gradient_of_zero_is_not_clipped() -> None:
+    # As torch does it, and not to 0 / 0.
+    network = nn.Linear(2, 2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    flat = FlatParameters(network)
+    batch = [(torch.zeros(2, 2), torch.tensor([0, 1]))]
+
+    class Same:
+        def iterations(self, batch_size: int, *, window: int) -> int:
+            return 1
+
+        def batches(self, batch_size: int, **options) -> Iterator[tuple[Tensor, Tensor]]:
+            return iter(batch)
+
+    train(network, flat, Point(flat.vector), Same(), settings(gradient_clipping=1.0), seed=0)
+    assert torch.equal(flat.vector, torch.zeros(6))
+
+
+TEXT = {"epochs": 2, "batch_size": 5, "window": 7, "gradient_clipping": 1.3}
+
+
+def test_language_model_against_a_plain_loop(text) -> None:
+    examples = Remembering(text.train)
+    chosen = settings(**TEXT, learning_rate=0.2, optimiser={"momentum": 0.0})
+    network = LanguageModel(words=7, hidden=6, layers=2, dropout=0.0, initial_range=0.5)
+    plain = copy.deepcopy(network)
+    flat = FlatParameters(network)
+    history = train(network, flat, Point(flat.vector), examples, chosen, seed=3)
+    # 229 tokens to predict in five streams of 45 steps.
+    steps = [[inputs.shape[1] for inputs, _ in batches] for batches in examples.passes]
+    assert steps == [[7, 7, 7, 7, 7, 7, 3]] * 2
+    norms = []
+    optimiser = torch.optim.SGD(plain.parameters(), lr=0.2)
+    for row, batches in zip(history.to_dict("records"), examples.passes, strict=True):
+        state, total, wrong = None, 0.0, 0
+        for inputs, targets in batches:
+            outputs, state = plain.lstm(plain.embedding(inputs), state)
+            state = tuple(part.detach() for part in state)
+            logits = plain.output(outputs)
+            loss = functional.cross_entropy(
+                logits.flatten(0, 1), targets.flatten(), reduction="sum"
+            )
+            optimiser.zero_grad()
+            (loss / 5).backward()
+            norms.append(clip_grad_norm_(plain.parameters(), 1.3).item())
+            optimiser.step()
+            total += loss.item()
+            wrong += int((logits.argmax(dim=2) != targets).sum())
+        assert row["train_nll"] == pytest.approx(total / 225, rel=1e-4)
+        assert row["train_error"] == pytest.approx(100 * wrong / 225)
+        assert row["seconds"] * row["images_per_second"] == pytest.approx(225)
+    assert min(norms) < 1.3 < max(norms)
+    for name, expected in plain.state_dict().items():
+        torch.testing.assert_close(
+            network.state_dict()[name], expected, rtol=1e-3, atol=1e-4, msg=name
+        )
+
+
+@pytest.mark.parametrize("kind", [Polychain, Bezier])
+def test_curves_of_language_models_against_autograd(text, make_workspace, kind) -> None:
+    examples = Remembering(text.train)
+    chosen = settings(
+        **TEXT | {"gradient_clipping": 0.6}, learning_rate=0.05, optimiser={"weight_decay": 0.003}
+    )
+    workspace = make_workspace("recurrent")
+    network, flat = workspace.network, workspace.flat
+    vertices = 0.5 * torch.randn(3, len(flat))
+    family = kind(vertices.clone())
+    drawn = record_samples(family)
+    history = train(network, flat, family, examples, chosen, seed=1)
+    assert len(drawn) == 14
+    plain = make_workspace("recurrent").network
+    norms: list[float] = []
+    expected = reference(plain, flat, vertices, family, drawn, examples, chosen, norms=norms)
+    assert min(norms) < 0.6 < max(norms)
+    assert torch.equal(family.vertices[[0, 2]], vertices[[0, 2]])
+    assert not torch.allclose(family.vertices[1], vertices[1], atol=0.01)
+    for name, tensor in flat.to_named(family.vertices[1]).items():
+        torch.testing.assert_close(tensor, expected[1][name].detach(), rtol=1e-3, atol=1e-4)
+    assert history["train_nll"].iloc[1] < history["train_nll"].iloc[0]
+
+
+def test_every_epoch_reads_the_text_from_its_beginning(text, make_workspace) -> None:
+    workspace = make_workspace("recurrent")
+    network, flat = workspace.network, workspace.flat
+    begun = []
+    network.register_forward_pre_hook(lambda module, inputs: begun.append(module.state is None))
+    network.state = torch.full((1, 5, 6), torch.nan)
+    train(network, flat, Point(flat.vector), text.train, settings(**TEXT), seed=0)
+    assert begun == [True, *[False] * 6] * 2
+
+
+def test_a_text_that_is_too_short_for_its_streams_is_refused(text, make_workspace) -> None:
+    workspace = make_workspace("recurrent")
+    network, flat = workspace.network, workspace.flat
+    with pytest.raises(ValueError, match="a text of 229 tokens has no 230 streams"):
+        train(network, flat, Point(flat.vector), text.train, settings(batch_size=230), seed=0)
 
 
 @pytest.mark.parametrize("kind", [Polychain, Bezier])
@@ -293,6 +463,7 @@ def test_history(examples) -> None:
     history = train(network, flat, Point(flat.vector), examples, settings(), seed=0)
     assert list(history.columns) == [
         "epoch",
+        "iteration",
         "learning_rate",
         "train_nll",
         "train_error",
@@ -300,6 +471,7 @@ def test_history(examples) -> None:
         "images_per_second",
     ]
     assert history["epoch"].tolist() == [1, 2, 3]
+    assert history["iteration"].tolist() == [5, 10, 15]
     rate = history["seconds"] * history["images_per_second"]
     assert rate.tolist() == pytest.approx([70.0] * 3)
 
@@ -347,7 +519,15 @@ def final_weights(examples, *, seed: int, epochs: int = 2, taken=None, **changes
             taken[epoch] = flat.vector.clone()
 
     chosen = settings(epochs=epochs, **changes)
-    train(network, flat, Point(flat.vector), examples, chosen, seed=seed, on_snapshot=keep)
+    train(
+        network,
+        flat,
+        Point(flat.vector),
+        examples,
+        chosen,
+        seed=seed,
+        recorder=Recorder(snapshot=keep),
+    )
     return flat.vector
 
 
@@ -452,7 +632,7 @@ class KillingCheckpoint(Checkpoint):
         self.epoch = epoch
 
     def save(self, tensors, state) -> None:
-        epoch = len(state["history"])
+        epoch = state["epoch"]
         if (self.when, epoch) == ("before", self.epoch):
             raise Killed
         super().save(tensors, state)
@@ -490,7 +670,7 @@ def resumable(examples, kind, checkpoint, optimiser, on_snapshot=None):
         chosen,
         seed=2,
         checkpoint=checkpoint,
-        on_snapshot=on_snapshot,
+        recorder=Recorder(snapshot=on_snapshot),
     )
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     return family.vertices, buffers, history.drop(columns=["seconds", "images_per_second"])
@@ -570,3 +750,321 @@ def test_a_bad_checkpoint_is_never_trained_on(examples, tmp_path, caplog, damage
     kind = "foreign" if damage == "foreign" else "damaged"
     assert path.with_name(f"checkpoint.{kind}-1.safetensors").exists()
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
+
+
+SUBJECTS = pytest.mark.parametrize("which", ["images", "images curve", "text", "text curve"])
+
+
+@pytest.fixture
+def run(dataset, text):
+    """Train a network with dropout and batch norm, a language model, or a curve of either."""
+
+    def run(which: str, *, test: bool = True, checkpoint: Checkpoint | None = None, **changes):
+        torch.manual_seed(7)
+        if which.startswith("text"):
+            data = text
+            network = LanguageModel(words=7, hidden=6, layers=2, dropout=0.3, initial_range=0.5)
+            options = {"batch_size": 5, "window": 7, "learning_rate": 0.02}
+        else:
+            data = dataset
+            network = nn.Sequential(
+                *build(batch_norm=True)[:-1], nn.Dropout(0.4), build(batch_norm=True)[-1]
+            )
+            options = {"augmentation": {"transforms": ["flip", "crop"], "crop_padding": 1}}
+        flat = FlatParameters(network, channels_last=True)
+        curve = which.endswith("curve")
+        family = Bezier(torch.randn(4, len(flat)) / 4) if curve else Point(flat.vector)
+        start = family.vertices.clone()
+        history = train(
+            network,
+            flat,
+            family,
+            data.train,
+            settings(
+                **{
+                    **options,
+                    "gradient_clipping": 1.0,
+                    "schedule": {"name": "cosine", "per": "iteration"},
+                    **changes,
+                }
+            ),
+            seed=2,
+            checkpoint=checkpoint,
+            recorder=Recorder(
+                test=(lambda: measure_test(network, data.test, batch_size=20)) if test else None
+            ),
+        )
+        buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        columns = ["seconds", "images_per_second"]
+        return family.vertices, buffers, history.drop(columns=columns), history, start
+
+    return run
+
+
+@SUBJECTS
+@pytest.mark.parametrize("records", [1, 2, 4])
+def test_measuring_on_the_way_changes_no_bit_of_the_training(run, which, records) -> None:
+    plain = run(which)
+    recorded = run(which, records_per_epoch=records, record_test=True)
+    assert torch.equal(recorded[0], plain[0])
+    assert all(torch.equal(recorded[1][name], plain[1][name]) for name in plain[1])
+    assert (which.startswith("images")) is bool(plain[1])
+    ends = recorded[2].iloc[records - 1 :: records].reset_index(drop=True)
+    assert ends["learning_rate"].equals(plain[2]["learning_rate"])
+    if records == 1:
+        assert recorded[2][list(plain[2].columns)].equals(plain[2])
+
+
+@SUBJECTS
+@pytest.mark.parametrize("records", [2, 3])
+def test_the_rows_of_an_epoch_average_to_its_own(run, which, records) -> None:
+    whole, parts = run(which)[3], run(which, records_per_epoch=records)[3]
+    assert len(whole) == 3
+    assert len(parts) == 3 * records
+    for epoch in range(3):
+        rows = parts.iloc[epoch * records : (epoch + 1) * records]
+        targets = rows["seconds"] * rows["images_per_second"]
+        assert targets.sum() == pytest.approx(225 if which.startswith("text") else 70)
+        for column in ("train_nll", "train_error"):
+            mean = (rows[column] * targets).sum() / targets.sum()
+            assert mean == pytest.approx(whole[column][epoch], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("which", "records", "ends"),
+    [
+        ("images", 2, [3, 5]),
+        ("images", 3, [2, 4, 5]),
+        ("images", 5, [1, 2, 3, 4, 5]),
+        # There are no more rows than iterations.
+        ("images", 99, [1, 2, 3, 4, 5]),
+        ("text", 3, [3, 5, 7]),
+    ],
+)
+def test_where_the_rows_of_an_epoch_stand(run, which, records, ends) -> None:
+    schedule = {"name": "linear", "per": "iteration"}
+    history = run(which, records_per_epoch=records, schedule=schedule, learning_rate=0.01)[3]
+    iterations = ends[-1]
+    places = [epoch + end / iterations for epoch in range(3) for end in ends]
+    assert history["epoch"].tolist() == pytest.approx(places, rel=1e-12)
+    assert history["epoch"].tolist()[len(ends) - 1 :: len(ends)] == [1, 2, 3]
+    done = [epoch * iterations + end for epoch in range(3) for end in ends]
+    assert history["iteration"].tolist() == done
+    # That of the iteration before the row.
+    rates = [0.01 * (1 - (place - 1 / iterations) / 3) for place in places]
+    assert history["learning_rate"].tolist() == pytest.approx(rates)
+
+
+@SUBJECTS
+def test_what_is_recorded_on_the_way(run, which) -> None:
+    vertices, _, history, _, start = run(which, records_per_epoch=2, record_test=True)
+    assert list(history.columns) == [
+        "epoch",
+        "iteration",
+        "learning_rate",
+        "train_nll",
+        "train_error",
+        "test_nll",
+        "test_error",
+        "distance",
+    ]
+    assert history.notna().all(axis=None)
+    moved = (vertices.double() - start.double()).norm().item()
+    assert history["distance"].iloc[-1] == pytest.approx(moved, rel=1e-6)
+    assert (history["distance"] > 0).all()
+    assert history["test_nll"].nunique() == 6
+    # Nobody there who measures, or nobody who asks.
+    for options in ({"test": False, "record_test": True}, {"test": True}):
+        assert list(run(which, **options)[2].columns) == list(history.columns)[:5]
+
+
+def test_the_test_set_is_measured_with_the_weights_of_the_row(dataset) -> None:
+    network = build(batch_norm=True)
+    flat = FlatParameters(network)
+    states = []
+
+    def keep() -> dict[str, float]:
+        states.append(copy.deepcopy(network.state_dict()))
+        network.eval()
+        return {"test_nll": float(len(states))}
+
+    chosen = settings(records_per_epoch=5, record_test=True, epochs=1)
+    start = flat.vector.clone()
+    history = train(
+        network,
+        flat,
+        Point(flat.vector),
+        dataset.train,
+        chosen,
+        seed=2,
+        recorder=Recorder(test=keep),
+    )
+    assert history["test_nll"].tolist() == [1, 2, 3, 4, 5]
+    assert [int(state["1.num_batches_tracked"]) for state in states] == [1, 2, 3, 4, 5]
+    for state, distance in zip(states, history["distance"], strict=True):
+        vector = torch.empty_like(start)
+        flat.from_named(
+            {name: state[name] for name in flat.names}, vector, source="what was measured"
+        )
+        assert distance == pytest.approx((vector - start).norm().item(), rel=1e-5)
+
+
+@SUBJECTS
+def test_a_training_with_records_resumes_to_the_same_bits(run, tmp_path, which) -> None:
+    options = {"records_per_epoch": 3, "record_test": True, "optimiser": {"name": "adam"}}
+    whole = run(which, **options)
+    for epoch in (1, 2):
+        with pytest.raises(Killed):
+            run(which, checkpoint=KillingCheckpoint(tmp_path / "path", "after", epoch), **options)
+    again = run(which, checkpoint=Checkpoint(tmp_path / "path", "job"), **options)
+    # The distance is from the weights it began with, not from those it was resumed from.
+    assert_same_bits(again, whole)
+
+
+def test_the_weights_a_training_begins_with_are_a_snapshot(examples, tmp_path) -> None:
+    taken: dict[int, Tensor] = {}
+    torch.manual_seed(11)
+    first = nn.Sequential(nn.Flatten(), nn.Linear(144, 9), nn.Dropout(), nn.Linear(9, 4))
+    final_weights(examples, seed=5, snapshots=[2, 0], taken=taken)
+    assert list(taken) == [0, 2]
+    assert torch.equal(taken[0], FlatParameters(first).vector)
+    # Where 0 is not asked for, there is none.
+    taken = {}
+    final_weights(examples, seed=5, snapshots=[1], taken=taken)
+    assert list(taken) == [1]
+
+
+def test_a_resumed_training_takes_the_first_snapshot_once(examples, tmp_path) -> None:
+    taken = []
+    for checkpoint in (
+        KillingCheckpoint(tmp_path / "path", "after", 2),
+        Checkpoint(tmp_path / "path", "job"),
+    ):
+        network = build()
+        flat = FlatParameters(network)
+        with contextlib.suppress(Killed):
+            train(
+                network,
+                flat,
+                Point(flat.vector),
+                examples,
+                settings(snapshots=[0, 1, 2, 3]),
+                seed=0,
+                checkpoint=checkpoint,
+                recorder=Recorder(snapshot=taken.append),
+            )
+    assert taken == [0, 1, 2, 3]
+
+
+def test_snapshots_at_the_minima_of_the_learning_rate(examples) -> None:
+    taken = []
+    network = build()
+    flat = FlatParameters(network)
+    history = train(
+        network,
+        flat,
+        Point(flat.vector),
+        examples,
+        settings(
+            epochs=6,
+            learning_rate=0.05,
+            schedule={"name": "cyclic", "period": 4, "minimum": 0.001},
+            snapshots="minima",
+            records_per_epoch=5,
+        ),
+        seed=0,
+        recorder=Recorder(snapshot=taken.append),
+    )
+    assert taken == [2, 6]
+    rates = history.set_index("iteration")["learning_rate"]
+    # One iteration before the minimum, as the learning rate is that of the last iteration.
+    assert rates[10] < rates[9] < rates[8]
+    assert rates[11] == pytest.approx(0.001)
+    assert rates[12] > rates[11]
+
+
+def branch(
+    examples, optimiser, epochs: int, *, seed: int, start=None, state=None, checkpoints=()
+) -> tuple[Tensor, dict]:
+    """Train without anything random: every epoch is one step over the whole set."""
+    torch.manual_seed(3)
+    network = build()
+    flat = FlatParameters(network, channels_last=True)
+    if start is not None:
+        flat.vector.copy_(start)
+    kept = {}
+
+    def keep(epoch: int, optimiser_state) -> None:
+        kept[epoch] = (
+            flat.vector.clone(),
+            {name: tensor.clone() for name, tensor in optimiser_state.items()},
+        )
+
+    chosen = settings(
+        epochs=epochs, batch_size=70, optimiser=optimiser, checkpoints=list(checkpoints)
+    )
+    train(
+        network,
+        flat,
+        Point(flat.vector),
+        examples,
+        chosen,
+        seed=seed,
+        recorder=Recorder(checkpoint=keep),
+        optimiser_state=state,
+    )
+    return flat.vector, kept
+
+
+@pytest.mark.parametrize(
+    "optimiser",
+    [{"momentum": 0.9, "weight_decay": 0.01}, {"name": "adam", "weight_decay": 0.01}],
+    ids=["momentum", "adam"],
+)
+def test_a_branch_goes_on_where_its_trunk_was(examples, optimiser) -> None:
+    trunk, kept = branch(examples, optimiser, 7, seed=1, checkpoints=[4, 7])
+    assert list(kept) == [4, 7]
+    assert torch.equal(kept[7][0], trunk)
+    start, state = kept[4]
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    found, _ = branch(examples, optimiser, 3, seed=2, start=start, state=state)
+    torch.testing.assert_close(found, trunk, rtol=1e-4, atol=1e-5)
+    # What it was given is not written into.
+    assert all(torch.equal(state[name], before[name]) for name in before)
+    # It is the optimiser's state that makes the difference.
+    fresh, _ = branch(examples, optimiser, 3, seed=2, start=start)
+    assert (fresh - trunk).norm() > 30 * (found - trunk).norm()
+    assert (fresh - trunk).norm() > 0.05 * (trunk - start).norm()
+
+
+def test_a_branch_of_plain_gradient_descent_needs_no_state(examples) -> None:
+    trunk, kept = branch(examples, {"momentum": 0.0}, 5, seed=1, checkpoints=[2])
+    start, state = kept[2]
+    assert state == {}
+    found, _ = branch(examples, {"momentum": 0.0}, 3, seed=2, start=start, state=state)
+    torch.testing.assert_close(found, trunk, rtol=1e-4, atol=1e-5)
+
+
+def test_a_resumed_branch_has_its_own_state_of_the_optimiser(examples, tmp_path) -> None:
+    _, kept = branch(examples, {"momentum": 0.9}, 4, seed=1, checkpoints=[4])
+    start, state = kept[4]
+
+    def continued(checkpoint: Checkpoint | None) -> Tensor:
+        network = build()
+        flat = FlatParameters(network, channels_last=True)
+        flat.vector.copy_(start)
+        train(
+            network,
+            flat,
+            Point(flat.vector),
+            examples,
+            settings(),
+            seed=4,
+            checkpoint=checkpoint,
+            optimiser_state=state,
+        )
+        return flat.vector
+
+    with pytest.raises(Killed):
+        continued(KillingCheckpoint(tmp_path / "path", "after", 2))
+    assert torch.equal(continued(Checkpoint(tmp_path / "path", "job")), continued(None))

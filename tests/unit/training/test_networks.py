@@ -1,5 +1,6 @@
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -8,11 +9,18 @@ import safetensors.torch
 import torch
 
 from mode_connectivity.data import prepared_file
+from mode_connectivity.evaluation.metrics import measure_test
 from mode_connectivity.networks import registry
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
+from mode_connectivity.training import networks as networks_module
 from mode_connectivity.training.checkpoints import Checkpoint, Progress
-from mode_connectivity.training.networks import load_weights, train_network
+from mode_connectivity.training.networks import (
+    Start,
+    load_weights,
+    open_workspace,
+    train_network,
+)
 
 CPU = torch.device("cpu")
 
@@ -26,7 +34,7 @@ def kill_after(monkeypatch, epoch: int) -> None:
 
     def killing(self, tensors, state) -> None:
         save(self, tensors, state)
-        if len(state["history"]) == epoch:
+        if state["epoch"] == epoch:
             raise Killed
 
     monkeypatch.setattr(Checkpoint, "save", killing)
@@ -36,15 +44,28 @@ def kill_after(monkeypatch, epoch: int) -> None:
 def run(dataset_path, make_recipe):
     """Train a network of a recipe into a folder."""
 
-    def run(folder: Path, network: str = "batch_norm", *, dataset=dataset_path, **training):
+    def run(
+        folder: Path,
+        network: str = "batch_norm",
+        *,
+        dataset=dataset_path,
+        start: Start | None = None,
+        continues: str | None = None,
+        seed: int = 1,
+        test=None,
+        **training,
+    ):
+        recipe = make_recipe(network, **training)
         return train_network(
-            make_recipe(network, **training),
-            seed=1,
+            recipe.model_copy(update={"continues": continues}),
+            seed=seed,
             dataset=dataset,
             weights=folder / "weights.safetensors",
             history=folder / "history.csv",
             snapshots=folder / "snapshots",
             device=CPU,
+            start=start,
+            test=test,
             code="abc",
         )
 
@@ -226,3 +247,240 @@ def test_weights_of_another_network_are_refused(tmp_path, make_workspace, change
     save_tensors(path, tensors, {})
     with pytest.raises(UserError, match=rf"weights\.safetensors: .*{message}"):
         load_weights(path, workspace.network, workspace.flat, workspace.flat.vector)
+
+
+OPTIMISERS = pytest.mark.parametrize(
+    "optimiser",
+    [{"momentum": 0.9, "weight_decay": 0.01}, {"name": "adam", "weight_decay": 0.01}],
+    ids=["momentum", "adam"],
+)
+# One step an epoch and nothing random, so that a branch can be told from its trunk by rounding.
+STEADY = {"batch_size": 70, "schedule": {"name": "constant"}, "learning_rate": 0.01}
+
+
+def weights_of(path: Path) -> torch.Tensor:
+    tensors, _ = load_tensors(path)
+    return torch.cat([tensor.flatten() for tensor in tensors.values()])
+
+
+def checkpoint_of(folder: Path, epoch: int) -> Start:
+    snapshot = folder / "snapshots" / f"epoch{epoch}.safetensors"
+    return Start(snapshot, snapshot.with_suffix(".optimiser.safetensors"))
+
+
+def test_files_that_a_training_begins_with() -> None:
+    one, other = Path("weights"), Path("optimiser")
+    assert Start(one).files == [one]
+    assert Start(one, other).files == [one, other]
+
+
+@OPTIMISERS
+def test_checkpoints_on_disk(tmp_path, run, optimiser) -> None:
+    run(tmp_path, "plain", checkpoints=[2, 3], snapshots=[0, 2], optimiser=optimiser, **STEADY)
+    folder = tmp_path / "snapshots"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "epoch0.safetensors",
+        "epoch2.optimiser.safetensors",
+        "epoch2.safetensors",
+        "epoch3.optimiser.safetensors",
+        "epoch3.safetensors",
+    ]
+    last, whole = weights_of(folder / "epoch3.safetensors"), tmp_path / "weights.safetensors"
+    assert torch.equal(last, weights_of(whole))
+    state, metadata = load_tensors(folder / "epoch3.optimiser.safetensors")
+    names = ["exp_avg", "exp_avg_sq", "step"] if "name" in optimiser else ["momentum_buffer"]
+    assert sorted(state) == [f"optimiser.0.{name}" for name in names]
+    assert metadata["format"] == "mode_connectivity.optimiser.1"
+    # A vector as long as the weights are many.
+    assert state[f"optimiser.0.{names[0]}"].shape == last.shape
+    assert not (tmp_path / ".progress").exists()
+
+
+def test_the_first_snapshot_has_the_initial_weights(tmp_path, run, make_workspace) -> None:
+    run(tmp_path, "batch_norm", snapshots=[0])
+    tensors, _ = load_tensors(tmp_path / "snapshots" / "epoch0.safetensors")
+    initial = make_workspace("batch_norm", seed=1).network.state_dict()
+    assert tensors.keys() == initial.keys()
+    assert all(torch.equal(tensors[name], initial[name]) for name in initial)
+
+
+@OPTIMISERS
+def test_a_training_continues_another(tmp_path, run, optimiser) -> None:
+    trunk, steady = tmp_path / "trunk", {"optimiser": optimiser, **STEADY}
+    run(trunk, "plain", epochs=6, checkpoints=[4], **steady)
+    checkpoint = checkpoint_of(trunk, 4)
+    options = {"epochs": 2, "continues": "trunk@4", **steady}
+    record = run(tmp_path / "branch", "plain", start=checkpoint, **options)
+    # Its epochs are its own.
+    assert record["epoch"].tolist() == [1, 2]
+    whole, found = (
+        weights_of(tmp_path / name / "weights.safetensors") for name in ("trunk", "branch")
+    )
+    torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+    # With a fresh optimiser it ends elsewhere.
+    run(tmp_path / "fresh", "plain", start=Start(checkpoint.weights), **options)
+    fresh = weights_of(tmp_path / "fresh" / "weights.safetensors")
+    assert (fresh - whole).norm() > 30 * (found - whole).norm()
+
+
+def test_a_training_continues_the_end_of_another(tmp_path, run) -> None:
+    run(tmp_path / "trunk", "batch_norm", seed=1)
+    start = Start(tmp_path / "trunk" / "weights.safetensors")
+    run(tmp_path / "branch", "batch_norm", seed=2, start=start, continues="trunk", snapshots=[0])
+    kept, _ = load_tensors(tmp_path / "branch" / "snapshots" / "epoch0.safetensors")
+    trunk, _ = load_tensors(start.weights)
+    # The statistics of batch norm are taken over as well.
+    assert kept.keys() == trunk.keys()
+    assert all(torch.equal(kept[name], trunk[name]) for name in trunk)
+    branch, _ = load_tensors(tmp_path / "branch" / "weights.safetensors")
+    assert branch["1.num_batches_tracked"] == 2 * 3 * 5
+
+
+def test_branches_have_an_order_of_their_own(tmp_path, run) -> None:
+    run(tmp_path / "trunk", "plain", checkpoints=[1])
+    start = checkpoint_of(tmp_path / "trunk", 1)
+    ends = []
+    for name in (None, "trunk@1", "other@1", "trunk@1"):
+        run(tmp_path / "branch", "plain", start=start, continues=name, epochs=1)
+        ends.append(weights_of(tmp_path / "branch" / "weights.safetensors"))
+    assert torch.equal(ends[1], ends[3])
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(ends[one], ends[other])
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_killed_branch_resumes_to_the_same_outputs(tmp_path, run, monkeypatch, epoch) -> None:
+    run(tmp_path / "trunk", checkpoints=[2], optimiser={"name": "adam"}, learning_rate=0.01)
+    start = checkpoint_of(tmp_path / "trunk", 2)
+    options = {
+        "start": start,
+        "continues": "trunk@2",
+        "test": partial(measure_test, batch_size=20),
+        "optimiser": {"name": "adam"},
+        "learning_rate": 0.01,
+        "augmentation": {"transforms": ["crop", "flip"], "crop_padding": 1},
+        "schedule": {"name": "cyclic", "period": 2, "minimum": 0.001},
+        "snapshots": "minima",
+        "checkpoints": [1, 2],
+        "records_per_epoch": 3,
+        "record_test": True,
+    }
+    run(tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        kill_after(patch, epoch)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", **options)
+    run(tmp_path / "killed", **options)
+    assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
+    assert not (tmp_path / "killed" / ".progress").exists()
+    assert sorted(path.name for path in (tmp_path / "killed" / "snapshots").iterdir()) == [
+        "epoch1.optimiser.safetensors",
+        "epoch1.safetensors",
+        "epoch2.optimiser.safetensors",
+        "epoch2.safetensors",
+        "epoch3.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("changed", ["weights", "optimiser", "start"])
+def test_a_branch_of_another_trunk_starts_anew(tmp_path, run, monkeypatch, caplog, changed) -> None:
+    for name, rate in (("trunk", 0.05), ("other", 0.04)):
+        run(tmp_path / name, "plain", checkpoints=[2], learning_rate=rate)
+    one, other = (checkpoint_of(tmp_path / name, 2) for name in ("trunk", "other"))
+    second = {
+        "weights": Start(other.weights, one.optimiser),
+        "optimiser": Start(one.weights, other.optimiser),
+        "start": None,
+    }[changed]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(patch, 2)
+        run(tmp_path / "branch", "plain", start=one)
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path / "branch", "plain", start=second)
+    assert "of other settings, inputs or code; set aside" in caplog.text
+    run(tmp_path / "whole", "plain", start=second)
+    assert outputs(tmp_path / "branch") == outputs(tmp_path / "whole")
+
+
+def test_history_with_the_test_error(tmp_path, run) -> None:
+    record = run(
+        tmp_path,
+        record_test=True,
+        records_per_epoch=2,
+        test=partial(measure_test, batch_size=20),
+    )
+    written = pd.read_csv(tmp_path / "history.csv")
+    pd.testing.assert_frame_equal(written, record)
+    assert list(written.columns) == [
+        "epoch",
+        "iteration",
+        "learning_rate",
+        "train_nll",
+        "train_error",
+        "test_nll",
+        "test_error",
+        "distance",
+        "seconds",
+        "images_per_second",
+    ]
+    assert written["epoch"].tolist() == [0.6, 1, 1.6, 2, 2.6, 3]
+
+
+def test_the_last_row_is_that_of_the_written_network(tmp_path, run, make_workspace) -> None:
+    record = run(tmp_path, record_test=True, test=partial(measure_test, batch_size=20))
+    workspace = make_workspace("batch_norm", seed=1)
+    first = workspace.flat.vector.clone()
+    path = tmp_path / "weights.safetensors"
+    load_weights(path, workspace.network, workspace.flat, workspace.flat.vector)
+    found = measure_test(workspace.network, workspace.dataset.test, batch_size=45)
+    last = record.iloc[-1]
+    assert last["test_nll"] == pytest.approx(found["test_nll"], rel=1e-5)
+    assert last["test_error"] == pytest.approx(found["test_error"])
+    moved = (workspace.flat.vector - first).norm().item()
+    assert last["distance"] == pytest.approx(moved, rel=1e-5)
+
+
+def test_a_language_model_is_trained_as_any_network(tmp_path, run, text_path, monkeypatch) -> None:
+    options = {
+        "dataset": text_path,
+        "batch_size": 5,
+        "window": 7,
+        "learning_rate": 0.1,
+        "gradient_clipping": 1.0,
+        "epochs": 4,
+        "schedule": {"name": "exponential", "hold": 2, "factor": 0.5},
+        "records_per_epoch": 2,
+        "record_test": True,
+        "snapshots": [2],
+        "test": partial(measure_test, batch_size=20),
+    }
+    record = run(tmp_path / "whole", "recurrent", **options)
+    assert record["train_nll"].iloc[-1] < 0.95 * record["train_nll"].iloc[0]
+    assert record["learning_rate"].tolist() == pytest.approx([0.1] * 4 + [0.05] * 2 + [0.025] * 2)
+    with monkeypatch.context() as patch:
+        kill_after(patch, 3)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed", "recurrent", **options)
+    run(tmp_path / "killed", "recurrent", **options)
+    assert outputs(tmp_path / "killed") == outputs(tmp_path / "whole")
+
+
+def test_published_weights_are_asked_for(make_recipe, dataset_path, monkeypatch) -> None:
+    recipe = make_recipe()
+    chosen = recipe.initialisation.model_copy(
+        update={"scheme": "torchvision", "weights": "ResNet50_Weights.IMAGENET1K_V1"}
+    )
+    asked = []
+    monkeypatch.setattr(
+        networks_module,
+        "initialise",
+        lambda network, *given, **options: asked.append((given, options)),
+    )
+    recipe = recipe.model_copy(update={"initialisation": chosen})
+    for download in (False, True):
+        open_workspace(recipe, dataset_path, CPU, seed=1, download=download)
+    given = ("torchvision", 1.0, "ResNet50_Weights.IMAGENET1K_V1")
+    assert asked == [(given, {"download": False}), (given, {"download": True})]
+    # Whose weights are loaded afterwards begins with none.
+    open_workspace(recipe, dataset_path, CPU)
+    assert len(asked) == 2

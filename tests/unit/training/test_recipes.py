@@ -94,3 +94,49 @@ def test_curves_without_bends(kind: str) -> None:
     for key, value in {"training": TRAINING, "bends": 1}.items():
         with pytest.raises(ValidationError, match=f"{kind} has nothing to train: take {key} out"):
             CurveSettings.model_validate({**record, key: value})
+
+
+def recipe(**changes) -> RecipeSettings:
+    return RecipeSettings.model_validate(
+        {"dataset": "digits", "network": {"name": "vgg16"}, "training": TRAINING, **changes}
+    )
+
+
+def test_what_a_recipe_continues() -> None:
+    assert recipe().start(3) is None
+    end = recipe(continues="vgg16_digits").start(3)
+    assert end == NetworkReference(recipe="vgg16_digits", seed=3)
+    checkpoint = recipe(continues="vgg16_digits@120").start(0)
+    assert checkpoint == NetworkReference(recipe="vgg16_digits", seed=0, epoch=120)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "A", "a/1", "a/1@3", "a@", "a@0", "a@03", "a@x", "a@1\n", "@3"]
+)
+def test_what_no_recipe_can_continue(text) -> None:
+    with pytest.raises(ValidationError, match="is no recipe; write recipe or recipe@epoch, withou"):
+        recipe(continues=text)
+
+
+def test_published_weights_have_a_name() -> None:
+    weights = "ResNet50_Weights.IMAGENET1K_V1"
+    chosen = InitialisationSettings(scheme="torchvision", weights=weights)
+    assert (chosen.scheme, chosen.weights, chosen.scale) == ("torchvision", weights, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"scheme": "torchvision"}, "scheme torchvision needs `weights`"),
+        ({"scheme": "fan_in", "weights": "a"}, "scheme fan_in draws its weights: take `weights`"),
+        ({"weights": "a"}, "scheme fan_out draws its weights"),
+        ({"scheme": "torch", "scale": 3.0}, "scheme torch draws nothing to scale: take `scale` o"),
+        (
+            {"scheme": "torchvision", "weights": "a", "scale": 3.0},
+            "scheme torchvision draws nothing to scale",
+        ),
+    ],
+)
+def test_initialisations_that_contradict_themselves(record, message) -> None:
+    with pytest.raises(ValidationError, match=message):
+        InitialisationSettings.model_validate(record)

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from torch.optim import lr_scheduler
 
 from mode_connectivity.training.schedules import learning_rate
-from mode_connectivity.training.settings import AnySchedule
+from mode_connectivity.training.settings import AnySchedule, cycle_ends, minima
 
 
 def rate(
@@ -146,7 +146,8 @@ def test_restarts_of_equal_length_are_those_of_snapshot_ensembles() -> None:
 
 @pytest.mark.parametrize(("period", "high", "low"), [(2, 1e-2, 5e-4), (4, 5e-2, 5e-4)])
 def test_cyclic_is_that_of_fge(period, high, low) -> None:
-    # Garipov et al. 2018, section 4.2. Their i counts iterations from 1, ours from 0.
+    # Garipov et al. 2018, section 5. Their i counts iterations from 1, ours from 0; and as in
+    # their code, iteration i has the learning rate that the formula gives the one before it.
     iterations = 8
     cycle = period * iterations
     found = []
@@ -163,12 +164,74 @@ def test_cyclic_is_that_of_fge(period, high, low) -> None:
                 **options,
             )
         )
-    for i in range(1, len(found)):
+
+    def formula(i: int) -> float:
         t = (((i - 1) % cycle) + 1) / cycle
-        alpha = (
-            (1 - 2 * t) * high + 2 * t * low if t <= 0.5 else (2 - 2 * t) * low + (2 * t - 1) * high
-        )
-        assert found[i] == pytest.approx(alpha, rel=1e-9)
+        if t <= 0.5:
+            return (1 - 2 * t) * high + 2 * t * low
+        return (2 - 2 * t) * low + (2 * t - 1) * high
+
+    assert found[0] == high
+    for i in range(1, 3 * cycle):
+        # Counted from 1, ours of iteration i + 1.
+        assert found[i] == pytest.approx(formula(i), rel=1e-9)
+    falling, rising = found[: cycle // 2 + 1], found[cycle // 2 : cycle + 1]
+    assert falling == sorted(falling, reverse=True)
+    assert rising == sorted(rising)
     lowest = [i for i, value in enumerate(found) if value == pytest.approx(low)]
+    # Their snapshot is that of iteration c / 2, counted from 1: the last of the falling half.
     assert lowest == [cycle // 2, cycle // 2 + cycle, cycle // 2 + 2 * cycle]
     assert [found[i] for i in (0, cycle, 2 * cycle)] == [high] * 3
+
+
+@pytest.mark.parametrize(
+    ("epochs", "cycles", "ends"),
+    [
+        (150, 4, [37, 74, 111, 150]),
+        (200, 5, [40, 80, 120, 160, 200]),
+        (7, 3, [2, 4, 7]),
+        (5, 5, [1, 2, 3, 4, 5]),
+        (9, 1, [9]),
+    ],
+)
+def test_cycles_of_snapshot_ensembles(epochs, cycles, ends) -> None:
+    initial, iterations = 0.1, 390
+    options = {"initial": initial, "epochs": epochs, "cycles": cycles}
+    schedule = TypeAdapter(AnySchedule).validate_python({"name": "cosine_cycles", "cycles": cycles})
+    assert cycle_ends(schedule, epochs) == list(minima(schedule, epochs)) == ends
+
+    def found(epoch: int, step: int) -> float:
+        return rate("cosine_cycles", epoch=epoch, progress=step / iterations, **options)
+
+    for start, end in zip([0, *ends], ends, strict=False):
+        assert found(start, 0) == initial
+        assert found(end - 1, iterations - 1) < 1e-4 * initial
+        # Huang et al. 2017, equation 2, with T / M the length of this very cycle.
+        length = (end - start) * iterations
+        for t in range(0, length, 97):
+            epoch, step = divmod(t, iterations)
+            expected = initial / 2 * (math.cos(math.pi * t / length) + 1)
+            assert found(start + epoch, step) == pytest.approx(expected, rel=1e-9)
+
+
+def test_equal_cycles_are_restarts_of_one_length() -> None:
+    for epoch in range(200):
+        common = {"initial": 0.05, "epochs": 200, "epoch": epoch, "progress": 0.3, "minimum": 1e-3}
+        cycles = rate("cosine_cycles", cycles=5, **common)
+        assert cycles == pytest.approx(rate("cosine_restarts", period=40, **common))
+
+
+@pytest.mark.parametrize(
+    ("hold", "factor", "epochs", "initial"),
+    # Small, medium and large model of the TensorFlow tutorial.
+    [(4, 0.5, 13, 1.0), (6, 0.8, 39, 1.0), (14, 1 / 1.15, 55, 1.0), (0, 0.5, 3, 2.0)],
+)
+def test_exponential_is_that_of_the_tutorial(hold, factor, epochs, initial) -> None:
+    options = {"initial": initial, "epochs": epochs, "hold": hold, "factor": factor}
+    for i in range(epochs):
+        for progress in (0.0, 0.9):
+            found = rate("exponential", epoch=i, progress=progress, **options)
+            assert found == pytest.approx(initial * factor ** max(i + 1 - hold, 0.0), rel=1e-12)
+    assert rate("exponential", epoch=max(hold - 1, 0), **options) == (
+        initial if hold else initial * factor
+    )

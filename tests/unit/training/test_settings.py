@@ -1,7 +1,9 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
-from mode_connectivity.training.settings import OptimiserSettings, TrainingSettings
+from mode_connectivity.training.settings import OptimiserSettings, TrainingSettings, minima
 
 
 def training(**changes):
@@ -22,7 +24,17 @@ def test_defaults_are_those_of_garipov() -> None:
     [
         ({"snapshots": [2, 5]}, r"snapshots \[5\] lie beyond the 4 epochs"),
         ({"snapshots": [2, 2]}, "name an epoch twice"),
-        ({"snapshots": [0]}, "greater than 0"),
+        ({"snapshots": [-1]}, "greater than or equal to 0"),
+        ({"snapshots": "minimum"}, "'minima'"),
+        ({"checkpoints": [2, 5]}, r"checkpoints \[5\] lie beyond the 4 epochs"),
+        ({"checkpoints": [3, 3]}, r"checkpoints \[3, 3\] name an epoch twice"),
+        ({"checkpoints": [0]}, "greater than 0"),
+        ({"checkpoints": "minima"}, "valid list"),
+        ({"gradient_clipping": 0.0}, "greater than 0"),
+        ({"gradient_clipping": float("inf")}, "finite"),
+        ({"window": 0}, "greater than 0"),
+        ({"records_per_epoch": 0}, "greater than 0"),
+        ({"record_test": 1}, "valid boolean"),
         ({"learning_rate": 0.0}, "greater than 0"),
         ({"learning_rate": "0.1"}, "valid number"),
         ({"epoch": 3}, "Extra inputs"),
@@ -39,3 +51,93 @@ def test_defaults_are_those_of_garipov() -> None:
 def test_mistakes_are_found_before_training(changes, message) -> None:
     with pytest.raises(ValidationError, match=message):
         training(**changes)
+
+
+def test_defaults_ask_for_nothing_more() -> None:
+    settings = training()
+    assert settings.snapshots == settings.checkpoints == settings.snapshot_epochs == []
+    assert settings.gradient_clipping is None
+    assert (settings.window, settings.records_per_epoch, settings.record_test) == (35, 1, False)
+
+
+def test_snapshots_are_told_in_order() -> None:
+    assert training(snapshots=[3, 0, 1]).snapshot_epochs == [0, 1, 3]
+
+
+def cyclic(period: int, **changes) -> dict:
+    return {"schedule": {"name": "cyclic", "period": period, "minimum": 5e-4}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("period", "epochs", "expected"),
+    [
+        # Garipov et al. 2018, section 6: 22 models of VGG-16 from two runs, 6 of a ResNet's.
+        (2, 22, [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21]),
+        (4, 22, [2, 6, 10, 14, 18, 22]),
+        # ImageNet: three besides the network it begins with.
+        (2, 5, [1, 3, 5]),
+        (6, 3, [3]),
+    ],
+)
+def test_snapshots_of_fge(period, epochs, expected) -> None:
+    assert training(epochs=epochs, snapshots="minima", **cyclic(period)).snapshot_epochs == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "expected"),
+    [
+        ({"name": "cosine"}, 30, [30]),
+        ({"name": "cosine_cycles", "cycles": 4}, 150, [37, 74, 111, 150]),
+        ({"name": "cosine_cycles", "cycles": 5}, 200, [40, 80, 120, 160, 200]),
+        ({"name": "cosine_restarts", "period": 10, "multiplier": 2}, 150, [10, 30, 70, 150]),
+        ({"name": "cosine_restarts", "period": 10, "multiplier": 2}, 149, [10, 30, 70]),
+        ({"name": "cosine_restarts", "period": 3}, 10, [3, 6, 9]),
+    ],
+)
+def test_snapshots_at_minima(schedule, epochs, expected) -> None:
+    settings = training(epochs=epochs, schedule=schedule, snapshots="minima")
+    assert settings.snapshot_epochs == expected
+    assert list(minima(settings.schedule, epochs)) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (cyclic(3), r"period is 3; it must be even, .*, such as 4$"),
+        (cyclic(1), r"period is 1; it must be even, .*, such as 2$"),
+        (
+            cyclic(4, epochs=21),
+            r"cycles of 4 epochs do not fit into 21 epochs: .*, such as 20 or 22$",
+        ),
+        (cyclic(8, epochs=3), r"cycles of 8 epochs do not fit into 3 epochs: .*, such as 4$"),
+        ({"schedule": {"name": "cosine_cycles", "cycles": 5}}, "5 cycles do not fit into 4 epochs"),
+        ({"schedule": {"name": "cosine_cycles", "cycles": 0}}, "greater than 0"),
+        (
+            {"schedule": {"name": "cosine_restarts", "period": 5}, "snapshots": "minima"},
+            "the first period, of 5 epochs, does not end within 4 epochs",
+        ),
+        ({"snapshots": "minima"}, "'piecewise_linear' has no minima; list the epochs, or choose"),
+        *(
+            ({"schedule": schedule, "snapshots": "minima"}, f"{schedule['name']!r} has no minima")
+            for schedule in (
+                {"name": "constant"},
+                {"name": "linear"},
+                {"name": "step", "milestones": [1], "factor": 0.1},
+                {"name": "exponential", "hold": 1, "factor": 0.5},
+            )
+        ),
+        ({"schedule": {"name": "exponential", "hold": -1, "factor": 0.5}}, "greater than or eq"),
+        ({"schedule": {"name": "exponential", "hold": 1, "factor": 0.0}}, "greater than 0"),
+    ],
+)
+def test_cycles_that_do_not_fit(changes, message) -> None:
+    with pytest.raises(ValidationError) as caught:
+        training(**changes)
+    lines = [error["msg"] for error in caught.value.errors()]
+    assert len(lines) == 1
+    assert re.search(message, lines[0])
+
+
+def test_restarts_that_are_not_asked_for_minima_may_be_longer_than_the_training() -> None:
+    schedule = {"name": "cosine_restarts", "period": 5}
+    assert training(schedule=schedule).snapshot_epochs == []

@@ -71,3 +71,10 @@ def test_arc_lengths_add_up_the_steps() -> None:
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     found = arc_lengths(family.gram(), coefficients).numpy()
     np.testing.assert_allclose(found, np.concatenate([[0.0], np.cumsum(steps)]), rtol=1e-10)
+
+
+def test_whose_statistics_are_those_of_a_training() -> None:
+    assert Point(torch.zeros(2)).own_statistics
+    for kind in (Polychain, Bezier):
+        # Also at its ends: every point of a curve is treated alike.
+        assert not kind(torch.zeros(3, 2)).own_statistics
