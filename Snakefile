@@ -35,6 +35,7 @@ include: "rules/ensembles.smk"
 include: "rules/evaluation.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/cost.smk"
 
 
 rule all:

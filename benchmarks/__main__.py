@@ -10,11 +10,13 @@ import sys
 import pandas as pd
 import torch
 
-from benchmarks import data, demo, evaluation, memory, training
+from benchmarks import data, demo, ensembles, evaluation, language_models, memory, training
 
 MEASUREMENTS = {
     "training": training.measure,
     "evaluation": evaluation.measure,
+    "language_models": language_models.measure,
+    "ensembles": ensembles.measure,
     "data": data.measure,
     "memory": memory.measure,
     "demo": demo.measure,

@@ -1,4 +1,4 @@
-"""A training step on a curve against a plain training step of the same network."""
+"""Training steps on curves and of ensembles' schedules against plain ones of the same network."""
 
 import torch
 from torch.nn import functional
@@ -9,6 +9,8 @@ from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.training.loop import train
 from mode_connectivity.training.settings import (
     ConstantSchedule,
+    CosineCyclesSchedule,
+    CyclicSchedule,
     OptimiserSettings,
     TrainingSettings,
 )
@@ -27,10 +29,18 @@ SETTINGS = TrainingSettings(
     schedule=ConstantSchedule(name="constant"),
     augmentation=AugmentationSettings(transforms=[]),
 )
+ENSEMBLES = {
+    "FGE": CyclicSchedule(name="cyclic", period=2, minimum=0.0),
+    "SSE": CosineCyclesSchedule(name="cosine_cycles", cycles=1),
+}
+ENSEMBLE_BOUND = 1.02
 
 
 def measure() -> list[Row]:
-    """Return, for each network, curve steps over plain ones, and ours over a textbook loop's."""
+    """Return, for each network, steps on curves and of ensembles over plain ones.
+
+    And plain ones over those of a textbook loop.
+    """
     rows: list[Row] = []
     for title, steps in STEPS.items():
         network, flat, shape = build(title)
@@ -46,8 +56,9 @@ def measure() -> list[Row]:
             network: torch.nn.Module = network,
             flat: object = flat,
             examples: Examples = examples,
+            settings: TrainingSettings = SETTINGS,
         ) -> None:
-            train(network, flat, family, examples, SETTINGS, seed=0)  # type: ignore[arg-type]
+            train(network, flat, family, examples, settings, seed=0)  # type: ignore[arg-type]
 
         def run_textbook(
             textbook: torch.nn.Module = textbook,
@@ -73,6 +84,13 @@ def measure() -> list[Row]:
                 "Bezier": lambda run=run, ends=ends: run(Bezier(ends)),
                 "textbook": run_textbook,
                 "Polychain": lambda run=run, ends=ends: run(Polychain(ends)),
+                **{
+                    method: lambda run=run, flat=flat, schedule=schedule: run(
+                        Point(flat.vector),
+                        settings=SETTINGS.model_copy(update={"schedule": schedule}),
+                    )
+                    for method, schedule in ENSEMBLES.items()
+                },
             },
             TURNS[title],
         )
@@ -84,6 +102,15 @@ def measure() -> list[Row]:
                 "bound": BOUNDS[title],
             }
             for curve in ("Bezier", "Polychain")
+        ]
+        rows += [
+            {
+                "measurement": f"training step, {method} / plain",
+                "network": title,
+                "value": median_ratio(seconds[method], seconds["plain"]),
+                "bound": ENSEMBLE_BOUND,
+            }
+            for method in ENSEMBLES
         ]
         rows.append(
             {

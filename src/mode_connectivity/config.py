@@ -535,6 +535,14 @@ class _CrossChecks:
         self._same_space([f"{name}/1", f"{match['recipe']}/1"], path, "continues")
         if match["epoch"] is None:
             return
+        mine, theirs = recipe.training.optimiser, origin.training.optimiser
+        if (mine.name, mine.momentum > 0) != (theirs.name, theirs.momentum > 0):
+            self.say(
+                path,
+                f"a checkpoint's optimiser goes on, and that of recipe {match['recipe']!r} is "
+                f"another one ({theirs.name}, momentum {theirs.momentum:g}); for its weights alone "
+                f"write {match['recipe']}, without an epoch",
+            )
         epoch, kept = int(match["epoch"]), origin.training.checkpoints
         if epoch > origin.training.epochs:
             self.say(
@@ -648,7 +656,7 @@ class _CrossChecks:
             case CurvesFigureSettings(segment=segment, bezier=bezier, polychain=polychain):
                 self._same_ends([segment, bezier, polychain], path)
                 ensemble = self.ensembles.get(settings.curve_points)
-                if ensemble is not None and ensemble.curve != polychain:
+                if isinstance(ensemble, CurveEnsembleSettings) and ensemble.curve != polychain:
                     self.say(
                         [*path, "curve_points"],
                         f"ensemble {settings.curve_points!r} has points of {ensemble.curve!r}; "
@@ -717,9 +725,13 @@ class _CrossChecks:
     def _over_time(
         self, names: list[str], settings: EnsemblesOverTimeFigureSettings, path: list[str]
     ) -> None:
-        known = [self.ensembles[name] for name in names if name in self.ensembles]
-        self._same_space([f"{each.recipes[0]}/1" for each in known], path, "shows")
-        for name, ensemble in zip(names, known, strict=False):
+        known = {
+            name: ensemble
+            for name in names
+            if isinstance(ensemble := self.ensembles.get(name), NetworkEnsembleSettings)
+        }
+        self._same_space([f"{each.recipes[0]}/1" for each in known.values()], path, "shows")
+        for name, ensemble in known.items():
             if len(ensemble.seeds) < settings.budgets:
                 self.say(
                     [*path, "budgets"],
@@ -772,7 +784,9 @@ class _CrossChecks:
 
     def _endpoints_first(self, settings: CurveEnsembleTableSettings, path: list[str]) -> None:
         ensemble = self.ensembles.get(settings.curve_points)
-        curve = self.curves.get(ensemble.curve) if ensemble is not None else None
+        if not isinstance(ensemble, CurveEnsembleSettings):
+            return
+        curve = self.curves.get(ensemble.curve)
         if curve is not None and {*settings.networks[:2]} != {curve.start, curve.end}:
             self.say(
                 [*path, "networks"],

@@ -17,11 +17,9 @@ from torch import Tensor
 
 from mode_connectivity.data import prepared_file
 from mode_connectivity.data.augmentation import augment, draw
+from mode_connectivity.data.batches import Batch, Passes, normalise
 from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.data.token_stream import TokenStream
-
-Batch = tuple[Tensor, Tensor]
-"""Inputs float32 [B, C, H, W] and targets int64 [B]."""
 
 _BYTES_MADE_AT_ONCE = 2**25
 
@@ -151,7 +149,7 @@ class ImageExamples:
         """
         if 4 * self.images.numel() <= memory_budget:
             return list(self.batches(batch_size, memory_format=memory_format))
-        return _Passes(self, batch_size, memory_format)
+        return Passes(self, batch_size, memory_format)
 
     def _generate(
         self,
@@ -161,13 +159,6 @@ class ImageExamples:
         crop_padding: int,
         memory_format: torch.memory_format,
     ) -> Iterator[Batch]:
-        width, channels = self.images.shape[2:]
-        std = self.images.new_tensor(self.std, dtype=torch.float32)
-        mean = self.images.new_tensor(self.mean, dtype=torch.float32)
-        # Constants as wide as a row of pixels: broadcasting over a last dimension of three
-        # channels is many times slower on a CPU.
-        scale = (1 / (255 * std)).repeat(width)
-        shift = (-mean / std).repeat(width)
         at_once = _examples_made_at_once(
             batch_size, math.prod(self.images.shape[1:]), self.images.device
         )
@@ -181,9 +172,7 @@ class ImageExamples:
             images = augment(
                 images, {name: values[part] for name, values in drawn.items()}, crop_padding
             )
-            rows = images.reshape(*images.shape[:2], width * channels)
-            normalised = torch.addcmul(shift, rows.float(), scale).view(images.shape)
-            inputs = normalised.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+            inputs = normalise(images, self.mean, self.std, memory_format)
             for first in range(0, len(targets), batch_size):
                 batch = slice(first, first + batch_size)
                 yield inputs[batch], targets[batch]
@@ -195,16 +184,6 @@ def _examples_made_at_once(batch_size: int, example_bytes: int, device: torch.de
     if device.type == "cpu":
         return batch_size
     return batch_size * max(1, _BYTES_MADE_AT_ONCE // (batch_size * example_bytes))
-
-
-@dataclass(frozen=True, eq=False)
-class _Passes:
-    examples: ImageExamples
-    batch_size: int
-    memory_format: torch.memory_format
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.examples.batches(self.batch_size, memory_format=self.memory_format)
 
 
 @dataclass(frozen=True, eq=False)

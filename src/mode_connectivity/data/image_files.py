@@ -22,19 +22,17 @@ from PIL import Image
 from torch import Tensor
 
 from mode_connectivity.data import prepared_file
+from mode_connectivity.data.batches import Batch, Passes, normalise
 from mode_connectivity.data.settings import AugmentationSettings, ImageFilesSettings
 from mode_connectivity.data.sources import (
     Images,
-    _list_images,
-    _read_image,
-    _resize_image,
-    _some,
+    class_names,
+    list_images,
+    read_image,
+    resize_image,
 )
 from mode_connectivity.files import canonical_json
 from mode_connectivity.settings import UserError
-
-Batch = tuple[Tensor, Tensor]
-"""Inputs float32 [B, 3, S, S] and targets int64 [B]."""
 
 _IMAGENET = {"classes": 1_000, "training images": 1_281_167, "validation images": 50_000}
 _ORDER_SEED = 0
@@ -63,11 +61,11 @@ def prepare_image_files(settings: ImageFilesSettings, *, data_root: Path, output
     """
     tree = (data_root / (settings.folder or settings.source)).absolute()
     train, test = _part_folders(tree, settings)
-    classes = _class_names(train, test, settings)
+    classes = class_names(train, test, settings.title)
     # The legacy generator, because NumPy promises that its stream never changes.
     generator = np.random.RandomState(_ORDER_SEED)
-    train_paths, train_labels = _list_images(train, classes, generator)
-    test_paths, test_labels = _list_images(test, classes, generator)
+    train_paths, train_labels = list_images(train, classes, generator)
+    test_paths, test_labels = list_images(test, classes, generator)
     if settings.source == "imagenet":
         _check_imagenet(tree, settings, len(classes), len(train_paths), len(test_paths))
     if settings.verify:
@@ -112,34 +110,6 @@ def _part_folders(tree: Path, settings: ImageFilesSettings) -> tuple[Path, Path]
     )
 
 
-def _class_names(train: Path, test: Path, settings: ImageFilesSettings) -> list[str]:
-    names = {
-        part: {
-            entry.name
-            for entry in part.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".")
-        }
-        for part in (train, test)
-    }
-    for part, found in names.items():
-        if not found:
-            raise UserError(
-                f"{settings.title}: {part} has no class folders. Sort its images into one folder a "
-                "class, named alike in both parts."
-            )
-    differences = [
-        f"\n  {part} lacks {_some(sorted(names[other] - names[part]))}"
-        for part, other in ((train, test), (test, train))
-        if names[other] - names[part]
-    ]
-    if differences:
-        raise UserError(
-            f"{settings.title}: both parts need the same class folders:{''.join(differences)}\n"
-            "Add the missing ones, or remove the others."
-        )
-    return sorted(names[train])
-
-
 def _check_imagenet(tree: Path, settings: ImageFilesSettings, *found: int) -> None:
     problems = [
         f"{count:,} {what} where there are {expected:,}"
@@ -159,7 +129,7 @@ def _check_readable(paths: list[Path], settings: ImageFilesSettings) -> None:
         found = []
         for path in part:
             try:
-                _read_image(path, None)
+                read_image(path, None)
             except UserError as error:
                 found.append(str(error))
         return found
@@ -341,7 +311,7 @@ class ImageFiles:
         """
         if 4 * len(self) * 3 * self.image_size**2 <= memory_budget:
             return list(self.batches(batch_size, memory_format=memory_format))
-        return _Passes(self, batch_size, memory_format)
+        return Passes(self, batch_size, memory_format)
 
     def _generate(
         self,
@@ -401,7 +371,7 @@ class ImageFiles:
         start = self._ends[example - 1] + 1 if example else 0
         path = self.folder / os.fsdecode(self.paths[start : self._ends[example]].numpy().tobytes())
         try:
-            pixels = _read_image(path, None)
+            pixels = read_image(path, None)
         except UserError as error:
             raise UserError(
                 f"{error} If images were moved or removed, delete the prepared data set, so that "
@@ -413,7 +383,7 @@ class ImageFiles:
         generator = torch.Generator().manual_seed(seed)
         if "crop" in transforms:
             window = draw_window(*image.size, generator)
-            image = _resize_image(image.crop(window), self.image_size)
+            image = resize_image(image.crop(window), self.image_size)
         else:
             image = centre_crop(image, self.resize, self.image_size)
         if "flip" in transforms and torch.rand(1, generator=generator).item() < 0.5:
@@ -430,30 +400,12 @@ class ImageFiles:
         for task in tasks:
             task.result()
         device = self.targets.device
-        std = torch.tensor(self.std, device=device)
-        mean = torch.tensor(self.mean, device=device)
-        # Constants as wide as a row of pixels: broadcasting over a last dimension of three
-        # channels is many times slower on a CPU.
-        scale = (1 / (255 * std)).repeat(self.image_size)
-        shift = (-mean / std).repeat(self.image_size)
-        rows = images.to(device, non_blocking=True).flatten(2).float()
-        normalised = torch.addcmul(shift, rows, scale).view(images.shape)
-        inputs = normalised.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+        inputs = normalise(images.to(device, non_blocking=True), self.mean, self.std, memory_format)
         return inputs, self.targets.index_select(0, examples.to(device))
 
     @cached_property
     def _ends(self) -> NDArray[np.intp]:
         return np.flatnonzero(self.paths.numpy() == 0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Passes:
-    examples: ImageFiles
-    batch_size: int
-    memory_format: torch.memory_format
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.examples.batches(self.batch_size, memory_format=self.memory_format)
 
 
 def load_image_files(

@@ -259,14 +259,19 @@ def _read_tree(tree: Path, settings: DatasetSettings) -> _Contents:
     class, batches taken in order would hold one class each, and batch-norm statistics measured on
     them would be wrong.
     """
-    classes = _class_names(tree, settings)
+    for part in ("train", "test"):
+        if not (tree / part).is_dir():
+            raise UserError(
+                f"{settings.title}: {tree / part} is missing; it holds a folder a class"
+            )
+    classes = class_names(tree / "train", tree / "test", settings.title)
     # The legacy generator, because NumPy promises that its stream never changes.
     generator = np.random.RandomState(settings.split_seed)
-    train_paths, train_labels = _list_images(tree / "train", classes, generator)
-    test_paths, test_labels = _list_images(tree / "test", classes, generator)
+    train_paths, train_labels = list_images(tree / "train", classes, generator)
+    test_paths, test_labels = list_images(tree / "test", classes, generator)
     paths = train_paths + test_paths
     with ThreadPoolExecutor(_READING_THREADS) as threads:
-        images = list(threads.map(lambda path: _read_image(path, settings.image_size), paths))
+        images = list(threads.map(lambda path: read_image(path, settings.image_size), paths))
     _check_sizes(paths, images)
     stacked = _stack(images)
     return _Contents(
@@ -278,34 +283,52 @@ def _read_tree(tree: Path, settings: DatasetSettings) -> _Contents:
     )
 
 
-def _class_names(tree: Path, settings: DatasetSettings) -> list[str]:
-    names: dict[str, set[str]] = {}
-    for split in ("train", "test"):
-        folder = tree / split
-        if not folder.is_dir():
-            raise UserError(f"{settings.title}: {folder} is missing; it holds a folder a class")
-        names[split] = {
+def class_names(train: Path, test: Path, title: str) -> list[str]:
+    """Return the names of the class folders, which both parts of a data set must have.
+
+    Args:
+        train: The folder of the training part.
+        test: That of the other part.
+        title: The data set's, for the messages.
+
+    Raises:
+        UserError: a part has no class folders, or lacks one that the other has.
+    """
+    names = {
+        part: {
             entry.name
-            for entry in folder.iterdir()
+            for entry in part.iterdir()
             if entry.is_dir() and not entry.name.startswith(".")
         }
-        if not names[split]:
-            raise UserError(f"{settings.title}: {folder} has no class folders")
+        for part in (train, test)
+    }
+    for part, found in names.items():
+        if not found:
+            raise UserError(
+                f"{title}: {part} has no class folders. Sort its images into one folder a class, "
+                "named alike in both parts."
+            )
     differences = [
-        f"\n  {tree / split} lacks {_some(sorted(names[other] - names[split]))}"
-        for split, other in (("train", "test"), ("test", "train"))
-        if names[other] - names[split]
+        f"\n  {part} lacks {_some(sorted(names[other] - names[part]))}"
+        for part, other in ((train, test), (test, train))
+        if names[other] - names[part]
     ]
     if differences:
         raise UserError(
-            f"{settings.title}: train and test need the same class folders:{''.join(differences)}"
+            f"{title}: both parts need the same class folders:{''.join(differences)}\n"
+            "Add the missing ones, or remove the others."
         )
-    return sorted(names["train"])
+    return sorted(names[train])
 
 
-def _list_images(
+def list_images(
     folder: Path, classes: list[str], generator: np.random.RandomState
 ) -> tuple[list[Path], Labels]:
+    """Return the images below class folders and their labels, in an order that is drawn.
+
+    Raises:
+        UserError: a class has no images.
+    """
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
@@ -325,7 +348,7 @@ def _list_images(
     return [paths[index] for index in order], np.asarray(labels, dtype=np.int64)[order]
 
 
-def _read_image(path: Path, size: int | None) -> Images:
+def read_image(path: Path, size: int | None) -> Images:
     """Read one image as uint8 [H, W, 1] if it is grey, else [H, W, 3]."""
     try:
         with Image.open(path) as image:
@@ -339,7 +362,7 @@ def _read_image(path: Path, size: int | None) -> Images:
         raise UserError(
             f"{path}: cannot be read as an image ({error}). Replace or remove it."
         ) from error
-    pixels = np.asarray(_resize_image(converted, size))
+    pixels = np.asarray(resize_image(converted, size))
     return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
 
 
@@ -453,12 +476,13 @@ def _resize(images: Images, size: int | None) -> Images:
     resized = np.empty((len(images), size, size, images.shape[3]), dtype=np.uint8)
     for image, place in zip(images, resized, strict=True):
         grey_or_colour = image[..., 0] if image.shape[2] == 1 else image
-        pixels = np.asarray(_resize_image(Image.fromarray(grey_or_colour), size))
+        pixels = np.asarray(resize_image(Image.fromarray(grey_or_colour), size))
         place[:] = pixels.reshape(place.shape)
     return resized
 
 
-def _resize_image(image: Image.Image, size: int | None) -> Image.Image:
+def resize_image(image: Image.Image, size: int | None) -> Image.Image:
+    """Resize an image to a square of ``size`` pixels, bilinearly; without a size, keep it."""
     # Pillow's bilinear filter widens when it shrinks (so there is no aliasing) and is plain
     # interpolation when it enlarges; its integer arithmetic is the same on every machine.
     if size is None or image.size == (size, size):

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mode_connectivity.data.batches import Batch
 from mode_connectivity.data.settings import AugmentationSettings
+from mode_connectivity.settings import UserError
 
 IGNORED = -100
 """Target of a step that is not counted; PyTorch's losses leave it out."""
 WARM_UP = 100
 """Steps by which a stream's state settles before its predictions are counted."""
 SHORTEST_STREAM = 1000
-"""Counted steps of a stream, at least, so that warming up stays a small part of the work."""
+"""Counted steps of a stream, at least, so that warming up stays a small part of the work.
+
+Never below twice ``WARM_UP``: the first stream has no warm-up and must reach the second's."""
 EVALUATED_STEPS = 35
 LOGITS_AT_ONCE = 2**24
-
-Batch = tuple[Tensor, Tensor]
-"""Inputs and targets, tokens int64 [B, T]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +75,17 @@ class TokenStream:
             memory_format: not looked at.
 
         Raises:
-            ValueError: the text is shorter than the number of streams, or is to be augmented.
+            UserError: the text is shorter than the number of streams.
+            ValueError: it is to be augmented.
         """
         if augmentation and augmentation.transforms:
             raise ValueError("a text is not augmented")
         length = len(self) // batch_size
         if length < 1:
-            raise ValueError(f"a text of {len(self)} tokens has no {batch_size} streams")
+            raise UserError(
+                f"the training part has {len(self.tokens)} tokens, too few for {batch_size} "
+                "streams of a token and the next: lower the batch_size of the training"
+            )
         used = length * batch_size
         inputs = self.tokens[:used].view(batch_size, length)
         targets = self.tokens[1 : used + 1].view(batch_size, length)

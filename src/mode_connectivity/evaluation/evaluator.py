@@ -15,6 +15,7 @@ from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.evaluation.batch_norm import batch_norms, reestimate_statistics
 from mode_connectivity.evaluation.metrics import measure
 from mode_connectivity.evaluation.settings import EvaluationSettings
+from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.loop import derive_seed
 from mode_connectivity.weight_space.family import Family, scalar_products
@@ -81,8 +82,16 @@ def evaluate(
         parts: those of the data set that are measured, the test set among them; all if empty.
         predictions: keep the log-probabilities of the test examples.
         checkpoint: where the measured points are kept twice a minute and taken from at the start.
+
+    Raises:
+        UserError: the predictions of a language model are asked for.
     """
     coefficients = family.coefficients(parameters)
+    if predictions and not dataset.input_shape:
+        raise UserError(
+            "the predictions of a language model, a probability of each word at each place, are "
+            "not kept; evaluate it along a curve, with predictions: false"
+        )
     points = len(coefficients)
     examples = len(dataset.test)
     measured_parts = {

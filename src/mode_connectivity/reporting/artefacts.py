@@ -18,7 +18,11 @@ from mode_connectivity.ensembling.predictions import (
     negative_log_likelihood,
 )
 from mode_connectivity.reporting import ensemble_tables, language_models, tables
-from mode_connectivity.reporting.ensemble_tables import EvaluatedMethod, FinetunedNetwork
+from mode_connectivity.reporting.ensemble_tables import (
+    METHOD_TITLES,
+    EvaluatedMethod,
+    FinetunedNetwork,
+)
 from mode_connectivity.reporting.figures import ensembles as ensemble_figures
 from mode_connectivity.reporting.figures import garipov2018 as figures
 from mode_connectivity.reporting.figures.files import save
@@ -44,13 +48,6 @@ CURVE_TITLES = {
     "bezier": "Bezier",
     "polychain": "Polychain",
     "trivial_path": "Trivial path",
-}
-
-METHOD_TITLES = {
-    "independent": "Ind",
-    "snapshot": "SSE",
-    "fast_geometric": "FGE",
-    "weight_average": "SWA",
 }
 
 Content = Mapping[str, Any]

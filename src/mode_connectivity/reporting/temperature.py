@@ -12,13 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mode_connectivity.ensembling.predictions import StoredPredictions as StoredPredictions
 from mode_connectivity.ensembling.predictions import (
-    ensemble_probabilities as ensemble_probabilities,
-)
-from mode_connectivity.ensembling.predictions import error, member_probabilities
-from mode_connectivity.ensembling.predictions import (
-    negative_log_likelihood as negative_log_likelihood,
+    StoredPredictions,
+    error,
+    member_probabilities,
+    negative_log_likelihood,
 )
 from mode_connectivity.evaluation.calibration import check_labels
 from mode_connectivity.settings import UserError, nearest

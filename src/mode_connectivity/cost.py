@@ -1,0 +1,375 @@
+"""What planned jobs cost: network evaluations and, where earlier trainings tell it, seconds.
+
+A network evaluation is the forward pass of one example, a word in a text. A training step's
+forward and backward pass count as three, as a backward pass costs about two forward passes.
+Counts are bounds from above: a job that resumes does less, and a point of a curve or a plane is
+charged with the pass over the training set that re-estimates batch-norm statistics, unless its
+network is known to have none.
+
+Nothing here imports torch: Snakemake counts before the first job starts.
+"""
+
+import csv
+import json
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mode_connectivity import layout
+from mode_connectivity.config import Config
+from mode_connectivity.data.settings import AnyDataset, DatasetSettings
+from mode_connectivity.ensembling.settings import CurveEnsembleSettings, NetworkEnsembleSettings
+from mode_connectivity.training.recipes import RecipeSettings
+
+STEP = 3
+"""Evaluations of a training step on one example."""
+WITHOUT_BATCH_NORM = ("fully_connected", "lenet5", "lstm", "three_conv_three_fc", "vgg16")
+"""Networks at whose points no statistics are re-estimated."""
+
+_DIGITS = 1_797
+_PUBLISHED = {
+    "mnist": {"train": 60_000, "test": 10_000},
+    "cifar10": {"train": 50_000, "test": 10_000},
+    "cifar100": {"train": 50_000, "test": 10_000},
+    "imagenet": {"train": 1_281_167, "test": 50_000},
+    "ptb": {"train": 929_589, "validation": 73_760, "test": 82_430},
+}
+"""Examples of a source by part; of texts, tokens."""
+
+_LONGEST_HEADER = 100_000_000
+"""Bytes, the limit of the safetensors format."""
+
+Sizes = Mapping[str, int]
+"""Examples by part of a data set."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one job costs, at most.
+
+    Attributes:
+        evaluations: forward passes of one example; nothing if the size of the data set is unknown.
+        seconds: of work; nothing if no training of such a network has left its speed.
+    """
+
+    evaluations: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Total:
+    """What several jobs cost.
+
+    Attributes:
+        jobs: how many they are.
+        evaluations: of those jobs whose evaluations are known, together.
+        counted: how many these are.
+        seconds: of those jobs whose seconds are known, one after the other.
+        timed: how many these are.
+    """
+
+    jobs: int
+    evaluations: int
+    counted: int
+    seconds: float
+    timed: int
+
+
+def job_cost(config: Config, rule: str, wildcards: Mapping[str, str], results: Path) -> Cost:
+    """Estimate the cost of a job.
+
+    Seconds are those of a training of the same network on the same data, by the median speed in
+    the histories that lie below ``results``; the evaluations of a measurement are taken to be as
+    fast as a third of a training step, which is only about right.
+
+    Args:
+        config: the config.
+        rule: the job's rule; those that evaluate no network cost nothing.
+        wildcards: the job's.
+        results: the folder of the scale's results.
+    """
+    recipe = _recipe(config, rule, wildcards)
+    if recipe is None:
+        return Cost(0, 0.0)
+    sizes = dataset_sizes(config.datasets[recipe.dataset], recipe.dataset, results)
+    if sizes is None:
+        return Cost(None, None)
+    evaluations = _evaluations(config, rule, wildcards, recipe, sizes)
+    speed = _images_per_second(config, recipe, results)
+    return Cost(evaluations, None if speed is None else evaluations / (STEP * speed))
+
+
+def _recipe(config: Config, rule: str, wildcards: Mapping[str, str]) -> RecipeSettings | None:
+    """Return the recipe of the network that a job evaluates, if it evaluates one."""
+    match rule:
+        case "train_network" | "evaluate_network":
+            return config.recipes[wildcards["recipe"]]
+        case "train_curve" | "evaluate_curve":
+            return config.recipe_of_curve(wildcards["curve"])
+        case "evaluate_plane":
+            return config.recipe_of_plane(wildcards["plane"])
+        case "collect_curve_members" | "collect_members" | "average_weights":
+            return config.recipe_of_ensemble(wildcards["ensemble"])
+    return None
+
+
+def _evaluations(
+    config: Config,
+    rule: str,
+    wildcards: Mapping[str, str],
+    recipe: RecipeSettings,
+    sizes: Sizes,
+) -> int:
+    everything = sum(sizes.values())
+    statistics_pass = 0 if recipe.network.name in WITHOUT_BATCH_NORM else sizes["train"]
+    match rule:
+        case "train_network":
+            training = recipe.training
+            recorded = training.records_per_epoch * sizes["test"] if training.record_test else 0
+            return training.epochs * (STEP * sizes["train"] + recorded)
+        case "train_curve":
+            curve = config.curves[wildcards["curve"]]
+            assert curve.training is not None
+            return curve.training.epochs * STEP * sizes["train"]
+        case "evaluate_network":
+            return everything
+        case "evaluate_curve":
+            points = config.curves[wildcards["curve"]].points
+        case "evaluate_plane":
+            points = config.planes[wildcards["plane"]].points ** 2
+        case "collect_curve_members":
+            ensemble = config.ensembles[wildcards["ensemble"]]
+            assert isinstance(ensemble, CurveEnsembleSettings)
+            points = ensemble.points
+        case "collect_members":
+            return len(config.members(wildcards["ensemble"])) * sizes["test"]
+        case "average_weights":
+            ensemble = config.ensembles[wildcards["ensemble"]]
+            assert isinstance(ensemble, NetworkEnsembleSettings)
+            return len([*ensemble.trainings]) * (statistics_pass + sizes["test"])
+    return points * (statistics_pass + everything)
+
+
+def dataset_sizes(settings: AnyDataset, name: str, results: Path) -> Sizes | None:
+    """Return the examples of each part of a data set, or nothing where they are unknown.
+
+    Args:
+        settings: the data set's.
+        name: its name.
+        results: the folder that may hold it prepared; if not, its size is the published one.
+    """
+    prepared = _prepared_sizes(results / layout.dataset(name))
+    if prepared is not None:
+        return prepared
+    if settings.source == "digits":
+        # As scikit-learn splits: the test set is rounded up.
+        test = math.ceil(settings.test_fraction * _DIGITS)
+        published = {"train": _DIGITS - test, "test": test}
+    elif settings.source in _PUBLISHED:
+        published = _PUBLISHED[settings.source]
+    else:
+        return None
+    if isinstance(settings, DatasetSettings) and (held_out := settings.validation):
+        return {"train": published["train"] - held_out, "test": held_out}
+    return published
+
+
+def _prepared_sizes(path: Path) -> Sizes | None:
+    """Read the sizes from the header of a prepared file, where there is a readable one.
+
+    The formats are those of `mode_connectivity.data.prepared_file`; the safetensors library would
+    load numpy, and the tensors are not needed.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+        sizes = {}
+        for tensor, description in header.items():
+            part, _, kind = tensor.rpartition("_")
+            if part and kind in ("labels", "tokens"):
+                sizes[part] = int(description["shape"][0])
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    return sizes if {"train", "test"} <= set(sizes) else None
+
+
+def _images_per_second(config: Config, recipe: RecipeSettings, results: Path) -> float | None:
+    """Return the median speed of the trainings that are most like a recipe's, if there are any."""
+    for paths in _histories(config, recipe, results):
+        speeds = [speed for path in paths for speed in _speeds(path, path.stat().st_mtime_ns)]
+        if speeds:
+            return statistics.median(speeds)
+    return None
+
+
+def _histories(config: Config, recipe: RecipeSettings, results: Path) -> Iterator[list[Path]]:
+    """Yield histories of a recipe, of others with its network and data, and of their curves."""
+
+    def found(folders: Iterable[str]) -> list[Path]:
+        return [path for folder in folders for path in results.glob(f"{folder}/history.csv")]
+
+    alike = [name for name, other in config.recipes.items() if _alike(config, recipe, other)]
+    equal = [name for name in alike if config.recipes[name] == recipe]
+    for names in (equal, alike):
+        yield found(layout.network(name, "*") for name in names)
+    yield found(
+        layout.curve(name)
+        for name in config.curves
+        if _alike(config, recipe, config.recipe_of_curve(name))
+    )
+
+
+def _alike(config: Config, recipe: RecipeSettings, other: RecipeSettings) -> bool:
+    """Whether two recipes have one network, as written, and images of one size."""
+
+    def images(recipe: RecipeSettings) -> tuple[object, ...]:
+        settings = config.datasets[recipe.dataset]
+        return settings.source, settings.folder, getattr(settings, "image_size", None)
+
+    return recipe.network == other.network and images(recipe) == images(other)
+
+
+@cache
+def _speeds(path: Path, _written: int) -> list[float]:
+    """Return the speeds in a history; those of an unreadable one, or of a bad row, are left out."""
+    speeds = []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                try:
+                    speed = float(row.get("images_per_second") or 0.0)
+                except ValueError:
+                    continue
+                if 0.0 < speed < math.inf:
+                    speeds.append(speed)
+    except (OSError, ValueError, csv.Error):
+        return []
+    return speeds
+
+
+def total(costs: Iterable[Cost]) -> Total:
+    """Add up the costs of jobs, and count those of which something is unknown."""
+    every = list(costs)
+    evaluations = [cost.evaluations for cost in every if cost.evaluations is not None]
+    seconds = [cost.seconds for cost in every if cost.seconds is not None]
+    return Total(len(every), sum(evaluations), len(evaluations), sum(seconds), len(seconds))
+
+
+def report(costs: Mapping[str, Sequence[Cost]]) -> str:
+    """Return a table of costs by rule, dearest first, and what its numbers mean.
+
+    Rules that evaluate no network are left out; without any other the report is empty.
+
+    Args:
+        costs: of the jobs, by rule.
+    """
+    totals = {
+        rule: total(jobs)
+        for rule, jobs in costs.items()
+        if any(job.evaluations != 0 for job in jobs)
+    }
+    if not totals:
+        return ""
+    overall = total(job for rule in totals for job in costs[rule])
+    # What is unknown may be the most.
+    rules = sorted(
+        totals.items(),
+        key=lambda pair: (pair[1].counted < pair[1].jobs, pair[1].evaluations),
+        reverse=True,
+    )
+    rows = [("rule", "jobs", "evaluations", "time, one job at a time")]
+    for name, cost in [*rules, ("total", overall)]:
+        evaluations = _known(_number(cost.evaluations), cost.counted, cost.jobs)
+        time = _known(_duration(cost.seconds), cost.timed, cost.jobs)
+        rows.append((name, str(cost.jobs), evaluations, time))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        f"{name:<{widths[0]}}  {jobs:>{widths[1]}}  {evaluations:>{widths[2]}}  {time}"
+        for name, jobs, evaluations, time in rows
+    ]
+    return "\n".join(
+        [
+            "Estimated cost, at most:",
+            *lines,
+            "Evaluations: forward passes of one example (of a text, one word); a training step "
+            "counts as three.",
+            *_provenance(overall),
+            "Jobs that evaluate no network are left out.",
+        ]
+    )
+
+
+def _provenance(overall: Total) -> list[str]:
+    """Return where the seconds of some jobs come from."""
+    if not overall.timed:
+        return ["Time: unknown, as there is no history of a training of these networks yet."]
+    others = "" if overall.timed == overall.jobs else "; that of the others is unknown"
+    return [
+        f"Time: measured, {overall.timed} of {overall.jobs} jobs have a history of the same "
+        f"network{others}.",
+        "It is about right on the device of that history, and without the start of each job.",
+    ]
+
+
+def _known(text: str, known: int, jobs: int) -> str:
+    if known == jobs:
+        return text
+    return f"{text} for {known} of {jobs}" if known else "unknown"
+
+
+def _number(value: int) -> str:
+    if value < 1_000_000:
+        return f"{value:,}"
+    mantissa, _, exponent = f"{value:.2e}".partition("e+")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration in its two largest units."""
+    if seconds <= 59:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days:,} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def announcement(config: Config, workflow: Any, results: Path, *, dry_run: bool) -> str:
+    """Return the report of what a workflow is about to do, or nothing where none is wanted.
+
+    That is in the processes of jobs, which read the same Snakefile, when files are only touched,
+    and where the user wants neither progress nor plans (``--quiet``).
+
+    Args:
+        config: the config.
+        workflow: Snakemake's, with its plan made.
+        results: the folder of the scale's results.
+        dry_run: whether the plan of a dry run is meant, or that of a real one.
+    """
+    # Snakemake promises none of these attributes, nor what they return. Without them there is no
+    # estimate; a run must not fail for want of it.
+    try:
+        quiet = {choice.name for choice in workflow.output_settings.quiet or ()}
+        if (
+            not workflow.is_main_process
+            or workflow.dryrun != dry_run
+            or workflow.touch
+            or quiet & {"ALL", "PROGRESS"}
+            or workflow.dag is None
+        ):
+            return ""
+        costs = defaultdict(list)
+        for job in workflow.dag.needrun_jobs(exclude_finished=False):
+            rule, wildcards = job.rule.name, dict(job.wildcards.items())
+            costs[rule].append(job_cost(config, rule, wildcards, results))
+        return report(costs)
+    except Exception:
+        return ""
