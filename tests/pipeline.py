@@ -18,6 +18,8 @@ from PIL import Image
 
 CHECKOUT = Path(__file__).parents[1]
 SHAPES = ("circle", "cross", "line")
+WORDS = ("a", "black", "cat", "sees", "the", "white", "dog")
+LINES = {"train": 60, "valid": 12, "test": 12}
 SIDE = 12
 TRAIN, TEST = 36, 24
 
@@ -39,13 +41,18 @@ def perceptron(*, input_shape: tuple[int, int, int], classes: int, width: float 
 
 CONFIG = """
 select:
+  - garipov2018_table1_shapes
   - garipov2018_table2_shapes
+  - garipov2018_table3_words
   - garipov2018_curve_ensemble
+  - garipov2018_imagenet
   - garipov2018_trivial_path
   - garipov2018_figure1
   - garipov2018_figure2
   - garipov2018_figure3
   - garipov2018_figure4
+  - garipov2018_figure5
+  - garipov2018_figure6
   - garipov2018_figure7
   - garipov2018_figure8
 
@@ -53,6 +60,7 @@ evaluation: {batch_size: 16}
 
 datasets:
   shapes: {title: Shapes, source: image_folder, folder: shapes}
+  words: {title: Words, source: text_files, folder: words}
 
 recipes:
   # As many epochs as it takes to be killed in the midst of them.
@@ -70,6 +78,13 @@ recipes:
     extends: perceptron
     network: {width: 0.5}
     training: {epochs: 5, snapshots: []}
+  narrow_finetuned:
+    extends: narrow
+    continues: narrow
+    training:
+      epochs: 3
+      schedule: {name: cyclic, period: 2, minimum: 0.0001}
+      snapshots: [0, 1, 3]
   preresnet8:
     extends: perceptron
     title: PreResNet-8
@@ -78,7 +93,37 @@ recipes:
       epochs: 3
       learning_rate: 0.05
       snapshots: []
+      checkpoints: [1, 2]
       augmentation: {transforms: [flip, crop], crop_padding: 1}
+  preresnet8_snapshot:
+    extends: preresnet8
+    training:
+      epochs: 5
+      schedule: {name: cosine_cycles, cycles: 2}
+      snapshots: minima
+      checkpoints: []
+  preresnet8_fge1:
+    extends: preresnet8
+    continues: preresnet8@1
+    training:
+      schedule: {name: cyclic, period: 2, minimum: 0.0005}
+      snapshots: minima
+      checkpoints: []
+  preresnet8_fge2:
+    extends: preresnet8_fge1
+    continues: preresnet8@2
+    training: {records_per_epoch: 2, record_test: true}
+  lstm:
+    dataset: words
+    network: {name: lstm, hidden: 8}
+    training:
+      epochs: 2
+      batch_size: 5
+      window: 10
+      learning_rate: 1.0
+      gradient_clipping: 5.0
+      optimiser: {name: sgd, momentum: 0.0}
+      schedule: {name: exponential, hold: 1, factor: 0.5}
 
 curves:
   perceptron_bezier:
@@ -108,6 +153,9 @@ curves:
   preresnet8_bezier: {extends: preresnet8_segment, kind: bezier, training: {epochs: 2}}
   preresnet8_polychain: {extends: preresnet8_bezier, kind: polychain}
   preresnet8_random: {extends: preresnet8_segment, kind: random_segment}
+  lstm_segment: {kind: segment, start: lstm/1, end: lstm/2, points: 3}
+  lstm_bezier: {extends: lstm_segment, kind: bezier, training: {epochs: 1}}
+  lstm_polychain: {extends: lstm_bezier, kind: polychain}
 
 planes:
   preresnet8_independent:
@@ -120,11 +168,39 @@ planes:
 
 ensembles:
   preresnet8_polychain: {method: curve_points, curve: preresnet8_polychain, points: 4}
+  preresnet8_independent:
+    method: independent
+    recipes: [preresnet8]
+    seeds: [1, 2, 3]
+    budgets: [1, 2]
+  preresnet8_snapshot:
+    extends: preresnet8_independent
+    method: snapshot
+    recipes: [preresnet8_snapshot]
+  preresnet8_fast_geometric:
+    extends: preresnet8_independent
+    method: fast_geometric
+    recipes: [preresnet8_fge1, preresnet8_fge2]
+  preresnet8_weight_average:
+    extends: preresnet8_independent
+    method: weight_average
+    recipes: [preresnet8_fge2]
+  narrow_finetuned: {method: fast_geometric, recipes: [narrow_finetuned], seeds: [1]}
 
 artefacts:
+  garipov2018_table1:
+    rows:
+      shapes:
+        ensembles:
+          - preresnet8_independent
+          - preresnet8_snapshot
+          - preresnet8_fast_geometric
+          - preresnet8_weight_average
   garipov2018_table2:
     rows:
       shapes: {curves: [preresnet8_segment, preresnet8_bezier, preresnet8_polychain]}
+  garipov2018_table3: {rows: {words: {curves: [lstm_segment, lstm_bezier, lstm_polychain]}}}
+  garipov2018_imagenet: {fast_geometric: narrow_finetuned, weight_average: null}
   garipov2018_curve_ensemble:
     curve_points: preresnet8_polychain
     networks: [preresnet8/1, preresnet8/2, preresnet8/3]
@@ -143,6 +219,11 @@ artefacts:
     segment: preresnet8_segment
     polychain: preresnet8_polychain
     random_segment: preresnet8_random
+  garipov2018_figure5: {history: preresnet8_fge2/1}
+  garipov2018_figure6:
+    fast_geometric: preresnet8_fast_geometric
+    snapshot: preresnet8_snapshot
+    budget_epochs: 5
   garipov2018_figure7: *planes
   garipov2018_figure8: *planes
 """
@@ -174,6 +255,7 @@ class Project:
     def create(cls, folder: Path) -> "Project":
         """Write data, a network and a config into a new folder."""
         draw_shapes(folder / "data" / "shapes")
+        write_words(folder / "data" / "words")
         (folder / "networks.py").write_text(NETWORKS)
         (folder / "config.yaml").write_text(CONFIG)
         return cls(folder)
@@ -217,7 +299,7 @@ class Project:
     ) -> "subprocess.CompletedProcess[str]":
         """Run Snakemake to its end; its standard output has both streams."""
         process = self.start(*targets, cores=cores, options=options)
-        output, _ = process.communicate(timeout=250)
+        output, _ = process.communicate(timeout=400)
         return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     def make(self, *targets: str, cores: int = 1, options: Sequence[str] = ()) -> str:
@@ -257,6 +339,9 @@ RULES = (
     "evaluate_curve",
     "evaluate_plane",
     "collect_curve_members",
+    "collect_members",
+    "average_weights",
+    "evaluate_ensemble",
     "make_table",
     "make_figure",
 )
@@ -279,6 +364,16 @@ def draw_shapes(folder: Path) -> None:
                 pixels = 0.6 * pattern + 0.4 * random.uniform(0, 255, pattern.shape)
                 image = Image.fromarray(pixels.astype(np.uint8))
                 image.save(folder / split / shape / f"{index}.png")
+
+
+def write_words(folder: Path) -> None:
+    """Write a text of sentences of five words in the order of ``WORDS``, round about."""
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for part, count in LINES.items():
+        starts = random.integers(len(WORDS), size=count)
+        lines = [" ".join(WORDS[(start + k) % len(WORDS)] for k in range(5)) for start in starts]
+        (folder / f"{part}.txt").write_text("\n".join(lines) + "\n")
 
 
 def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:

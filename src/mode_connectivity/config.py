@@ -140,6 +140,10 @@ class Config(MachineSettings):
         return references
 
 
+NO_TEXT_PREDICTIONS = (
+    "the predictions of a language model, a probability of each word at each place, are not kept: "
+    "they would take gigabytes a network"
+)
 SCHEDULES = {
     "snapshot": ("cosine_cycles", "cosine_restarts"),
     "fast_geometric": ("cyclic", "constant"),
@@ -529,7 +533,11 @@ class _CrossChecks:
             following = last.continues.partition("@")[0]
             if following in chain:
                 chain.append(following)
-                self.say(path, f"{' continues '.join(chain)}: nothing begins")
+                self.say(
+                    path,
+                    f"{' continues '.join(chain)}: one of them must begin by itself, take its "
+                    "continues out",
+                )
                 return
             chain.append(following)
         self._same_space([f"{name}/1", f"{match['recipe']}/1"], path, "continues")
@@ -543,7 +551,7 @@ class _CrossChecks:
                 f"another one ({theirs.name}, momentum {theirs.momentum:g}); for its weights alone "
                 f"write {match['recipe']}, without an epoch",
             )
-        epoch, kept = int(match["epoch"]), origin.training.checkpoints
+        epoch, kept = int(match["epoch"]), sorted(origin.training.checkpoints)
         if epoch > origin.training.epochs:
             self.say(
                 path,
@@ -571,11 +579,16 @@ class _CrossChecks:
             match = REFERENCE.fullmatch(curve.start)
             of_curve = self.recipes.get(match["recipe"]) if match is not None else None
             if curve.predictions and of_curve is not None and of_curve.dataset in texts:
-                self.say(
-                    ["curves", name, "predictions"],
-                    "the predictions of a language model, a probability of each word at each "
-                    "place, are not kept: they would take gigabytes a point",
-                )
+                self.say(["curves", name, "predictions"], NO_TEXT_PREDICTIONS)
+        for name, ensemble in self.ensembles.items():
+            if isinstance(ensemble, CurveEnsembleSettings):
+                of_curve_points = self.curves.get(ensemble.curve)
+                match = REFERENCE.fullmatch(of_curve_points.start) if of_curve_points else None
+                recipes = [match["recipe"]] if match is not None else []
+            else:
+                recipes = ensemble.recipes
+            if any(self.recipes[each].dataset in texts for each in recipes if each in self.recipes):
+                self.say(["ensembles", name], NO_TEXT_PREDICTIONS)
 
     def _members(self, ensemble: NetworkEnsembleSettings, path: list[str]) -> None:
         """Check that the members of an ensemble exist and speak of the same classes."""

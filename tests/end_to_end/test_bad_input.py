@@ -5,21 +5,27 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from pipeline import Project, contents
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_reproducibility import comparable
 
 from mode_connectivity.training.checkpoints import Checkpoint
 
-FURTHER = {
+SMALL = {"image_size": 12, "resize": 12}
+FURTHER: dict[str, Any] = {
     "datasets": {
         "lost": {"title": "Lost", "source": "image_folder", "folder": "lost"},
         "uneven": {"title": "Uneven", "source": "image_folder", "folder": "uneven"},
         "cut": {"title": "Cut", "source": "image_folder", "folder": "shapes"},
         "cifar": {"title": "CIFAR-10", "source": "cifar10"},
+        "blank": {"title": "Blank", "source": "text_files", "folder": "blank"},
+        "strange": {"title": "Strange", "source": "text_files", "folder": "strange"},
+        "files": {"title": "Files", "source": "image_files", "folder": "files", **SMALL},
+        "torn": {"title": "Torn", "source": "image_files", "folder": "torn", **SMALL},
     },
     "recipes": {
         "lost": {"extends": "perceptron", "dataset": "lost"},
@@ -43,6 +49,11 @@ FURTHER = {
 }
 
 
+FORGETFUL = "ensembles/preresnet8_snapshot"
+REMADE = ("networks/narrow/", f"{FORGETFUL}/metrics.csv", f"{FORGETFUL}/ensembles.safetensors")
+"""What jobs of these tests make again, or fail to."""
+
+
 @pytest.fixture(scope="module")
 def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The finished project with everything that can be wrong, after one run that kept going."""
@@ -51,7 +62,20 @@ def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     data = project.folder / "data"
     shutil.copytree(data / "shapes", data / "uneven")
     shutil.rmtree(data / "uneven" / "test" / "cross")
+    for name, part, text in (
+        ("blank", "valid", "\n\n"),
+        ("strange", "test", "the cat sees\nthe purple dog\n"),
+    ):
+        shutil.copytree(data / "words", data / name)
+        (data / name / f"{part}.txt").write_text(text)
+    for name in ("files", "torn"):
+        shutil.copytree(data / "shapes", data / name)
+        (data / name / "test").rename(data / name / "val")
+    shutil.rmtree(data / "files" / "val" / "line")
+    torn = data / "torn" / "val" / "line" / "3.png"
+    torn.write_bytes(torn.read_bytes()[:-100])
     results = project.results
+    forget_the_last_member(results / FORGETFUL / "predictions.safetensors")
     truncate(results / "datasets" / "shapes.safetensors", results / "datasets" / "cut.safetensors")
     truncate(
         results / "networks" / "perceptron" / "seed2" / "weights.safetensors",
@@ -69,6 +93,9 @@ def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
         "results/demo/datasets/lost.safetensors",
         "results/demo/datasets/uneven.safetensors",
         "results/demo/datasets/cifar.safetensors",
+        *(f"results/demo/datasets/{name}.safetensors" for name in ("blank", "strange")),
+        *(f"results/demo/datasets/{name}.safetensors" for name in ("files", "torn")),
+        f"results/demo/{FORGETFUL}/metrics.csv",
         "results/demo/networks/cut/seed1/weights.safetensors",
         "results/demo/networks/diverging/seed1/weights.safetensors",
         "results/demo/networks/narrow/seed1/weights.safetensors",
@@ -80,7 +107,7 @@ def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     assert output.returncode != 0
     (project.folder / "output").write_text(output.stdout)
     for path, content in before.items():
-        if not path.startswith("networks/narrow/"):
+        if not path.startswith(REMADE):
             assert (results / path).read_bytes() == content, path
     return project
 
@@ -89,6 +116,12 @@ def truncate(source: Path, target: Path) -> None:
     content = source.read_bytes()
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content[: int(0.9 * len(content))])
+
+
+def forget_the_last_member(path: Path) -> None:
+    stored = load_file(path)
+    stored["log_probabilities"] = stored["log_probabilities"][:-1].contiguous()
+    save_file(stored, path)
 
 
 def checkpoint(project: Project, recipe: str, seed: int) -> Path:
@@ -125,6 +158,87 @@ def test_a_missing_class(project) -> None:
     error = last_error(project, "datasets/uneven.log")
     assert "data/uneven/test lacks cross" in error
     assert not (project.results / "datasets" / "uneven.safetensors").exists()
+
+
+def test_a_text_without_words(project) -> None:
+    error = last_error(project, "datasets/blank.log")
+    assert error.startswith("blank: data/blank/valid.txt has no words.")
+    assert not (project.results / "datasets" / "blank.safetensors").exists()
+
+
+def test_a_word_that_is_never_seen_in_training(project) -> None:
+    error = last_error(project, "datasets/strange.log")
+    assert "1 of the " in error and "'purple'" in error
+    assert "data/strange/test.txt, line 2" in error
+    assert "Set `unknown_words: replace`" in error
+    assert not (project.results / "datasets" / "strange.safetensors").exists()
+
+
+def test_a_missing_class_among_image_files(project) -> None:
+    error = last_error(project, "datasets/files.log")
+    assert "data/files/val lacks line" in error
+    assert "Add the missing ones, or remove the others." in error
+    assert not (project.results / "datasets" / "files.safetensors").exists()
+
+
+def test_an_unreadable_image_file(project) -> None:
+    error = last_error(project, "datasets/torn.log")
+    assert error.startswith("torn: 1 of 60 images cannot be read:")
+    assert "data/torn/val/line/3.png" in error
+    assert not (project.results / "datasets" / "torn.safetensors").exists()
+
+
+def test_predictions_that_lack_a_member(project) -> None:
+    error = last_error(project, f"{FORGETFUL}_metrics.log")
+    assert "predictions of 5 members, but" in error and "members.csv lists 6" in error
+    assert "collect the members again" in error
+
+
+def test_mistakes_of_branches_and_texts_are_told_before_anything_runs(finished, tmp_path) -> None:
+    project = finished.copy(tmp_path / "project")
+    before = contents(project.folder)
+    project.configure(
+        {
+            "recipes": {
+                "preresnet8_snapshot": {"training": {"schedule": {"cycles": 6}}},
+                "preresnet8_fge1": {"continues": "preresnet8@4"},
+                "preresnet8_fge2": {"training": {"schedule": {"period": 3}}},
+                "lost": {"extends": "perceptron", "continues": "perceptron@3"},
+                "narrow": {"continues": "narrow_finetuned"},
+                "lstm": {"training": {"augmentation": {"transforms": ["crop"]}}},
+            },
+            "curves": {"lstm_segment": {"predictions": True}},
+            "ensembles": {
+                "preresnet8_independent": {"recipes": ["preresnet8", "perceptron"]},
+                "narrow_finetuned": {"budgets": [2]},
+            },
+            "artefacts": {
+                "garipov2018_table3": {"rows": {"words": {"curves": ["narrow_bezier"]}}},
+                "garipov2018_figure5": {"history": "perceptron/1"},
+            },
+        }
+    )
+    output = project.run("all")
+    assert output.returncode == 1
+    assert "Traceback" not in output.stdout
+    for part in (
+        "6 cycles do not fit into 5 epochs",
+        "period is 3; it must be even",
+        "epoch 4 lies beyond the 3 epochs of recipe 'preresnet8'",
+        "recipe 'perceptron' keeps no checkpoint of epoch 3",
+        "narrow continues narrow_finetuned continues narrow: nothing begins",
+        "data set 'words' is a text, which is not augmented",
+        "the predictions of a language model",
+        "mixes different networks",
+        "budgets [2] need as many seeds; there are 1: [1]",
+        "curve 'narrow_bezier' is not of a language model",
+        "the history of perceptron/1 has no test errors",
+    ):
+        assert part in output.stdout, output.stdout
+    after = contents(project.folder)
+    assert {path: after[path] for path in before if path.startswith("results/")} == {
+        path: content for path, content in before.items() if path.startswith("results/")
+    }
 
 
 def test_a_truncated_prepared_data_set(project) -> None:
@@ -214,7 +328,8 @@ def test_a_full_disk(finished, small_disk, tmp_path) -> None:
     assert "Traceback" not in output.stdout
     left = {path for path in results.rglob("*") if path.is_file() and "logs" not in path.parts}
     kept = {path.name for path in left}
-    assert kept <= {"shapes.safetensors", "checkpoint.safetensors", "epoch2.safetensors"}
+    datasets = {"shapes.safetensors", "words.safetensors"}
+    assert kept <= datasets | {"checkpoint.safetensors", "epoch2.safetensors"}
     filler.unlink()
     output = project.make(f"{results}/{target}")
     assert ("resumed after epoch" in output) == ("checkpoint.safetensors" in kept)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from pipeline import CONFIG, RULES, SHAPES, SIDE, TEST, TRAIN, Project
+from pipeline import CONFIG, RULES, SHAPES, SIDE, TEST, TRAIN, WORDS, Project
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,9 +18,21 @@ from torch.nn import functional
 from mode_connectivity.networks import registry
 
 MEASURED = [f"{part}_{name}" for part in ("train", "test") for name in ("loss", "nll", "error")]
-TABLES = ("garipov2018_table2_shapes", "garipov2018_curve_ensemble", "garipov2018_trivial_path")
+TEXT_MEASURED = [
+    f"{part}_{name}"
+    for part in ("train", "validation", "test")
+    for name in ("loss", "nll", "error")
+]
+TABLES = {
+    "garipov2018_table1_shapes": "Shapes",
+    "garipov2018_table2_shapes": "Shapes",
+    "garipov2018_table3_words": "Words",
+    "garipov2018_imagenet": "Shapes",
+    "garipov2018_curve_ensemble": "Shapes",
+    "garipov2018_trivial_path": "Shapes",
+}
 FIGURES = (
-    *(f"garipov2018_figure{number}" for number in (1, 2, 3, 4, 7, 8)),
+    *(f"garipov2018_figure{number}" for number in range(1, 9)),
     "garipov2018_trivial_path",
 )
 CURVES = {
@@ -32,7 +44,31 @@ CURVES = {
     "preresnet8_bezier": 5,
     "preresnet8_polychain": 5,
     "preresnet8_random": 5,
+    "lstm_segment": 3,
+    "lstm_bezier": 3,
+    "lstm_polychain": 3,
 }
+ENSEMBLES = {
+    "preresnet8_independent": [f"preresnet8/{seed}" for seed in (1, 2, 3)],
+    "preresnet8_snapshot": [f"preresnet8_snapshot/{s}@{e}" for s in (1, 2, 3) for e in (2, 5)],
+    "preresnet8_fast_geometric": [
+        f"preresnet8_fge{branch}/{seed}@{epoch}"
+        for seed in (1, 2, 3)
+        for branch in (1, 2)
+        for epoch in (1, 3)
+    ],
+    "preresnet8_weight_average": [f"preresnet8_fge2/{seed}" for seed in (1, 2, 3)],
+    "narrow_finetuned": [f"narrow_finetuned/1@{epoch}" for epoch in (0, 1, 3)],
+}
+"""Their members, in order."""
+EPOCHS = {
+    "preresnet8_independent": [3],
+    "preresnet8_snapshot": [2, 5],
+    "preresnet8_fast_geometric": [2, 4, 3, 5],
+    "preresnet8_weight_average": [5],
+    "narrow_finetuned": [5, 6, 8],
+}
+"""Of one seed: all that the members were trained for, those before a branch included."""
 
 
 def weights(project: Project, name: str) -> dict[str, Tensor]:
@@ -46,15 +82,16 @@ def frame(project: Project, path: str) -> pd.DataFrame:
 def build(project: Project, recipe: str) -> nn.Module:
     options = {"depth": 8, "width": 4}
     name = "preresnet"
-    if recipe == "perceptron":
-        name, options = f"{project.folder / 'networks.py'}:perceptron", {}
+    if recipe in ("perceptron", "narrow"):
+        name = f"{project.folder / 'networks.py'}:perceptron"
+        options = {"width": 0.5} if recipe == "narrow" else {}
     return registry.build(name, input_shape=(1, SIDE, SIDE), classes=len(SHAPES), **options)
 
 
-def measure_plainly(
+def predict_plainly(
     project: Project, network: nn.Module, state: Mapping[str, Tensor], part: str
-) -> tuple[float, float]:
-    """Return negative log-likelihood and error with nothing but PyTorch."""
+) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities and labels with nothing but PyTorch."""
     network.load_state_dict(state)
     path = project.results / "datasets" / "shapes.safetensors"
     data = load_file(path)
@@ -65,10 +102,16 @@ def measure_plainly(
     inputs = (images - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)
     network.double().eval()
     with torch.no_grad():
-        logits = network(inputs)
-    labels = data[f"{part}_labels"]
-    error = 100 * (logits.argmax(dim=1) != labels).double().mean().item()
-    return functional.cross_entropy(logits, labels).item(), error
+        return functional.log_softmax(network(inputs), dim=1), data[f"{part}_labels"]
+
+
+def measure_plainly(
+    project: Project, network: nn.Module, state: Mapping[str, Tensor], part: str
+) -> tuple[float, float]:
+    """Return negative log-likelihood and error with nothing but PyTorch."""
+    log_probabilities, labels = predict_plainly(project, network, state, part)
+    error = 100 * (log_probabilities.argmax(dim=1) != labels).double().mean().item()
+    return functional.nll_loss(log_probabilities, labels).item(), error
 
 
 def flat(state: Mapping[str, Tensor], names: list[str]) -> Tensor:
@@ -121,6 +164,18 @@ def test_the_prepared_data_are_the_users(finished) -> None:
     assert found == expected
 
 
+def test_the_prepared_text_is_the_users(finished) -> None:
+    path = finished.results / "datasets" / "words.safetensors"
+    with safe_open(path, framework="pt") as file:
+        vocabulary = json.loads(file.metadata()["vocabulary"])
+    assert sorted(vocabulary) == sorted([*WORDS, "<eos>"])
+    for part, tokens in load_file(path).items():
+        name = {"train_tokens": "train", "validation_tokens": "valid", "test_tokens": "test"}[part]
+        text = (finished.folder / "data" / "words" / f"{name}.txt").read_text()
+        expected = text.replace("\n", " <eos> ").split()
+        assert [vocabulary[token] for token in tokens.tolist()] == expected
+
+
 def test_a_state_dict_loads_into_a_plain_network_that_measures_the_same(finished) -> None:
     for seed in (1, 2, 3):
         state = weights(finished, f"preresnet8/seed{seed}/weights.safetensors")
@@ -134,11 +189,15 @@ def test_a_state_dict_loads_into_a_plain_network_that_measures_the_same(finished
 
 
 def test_histories_and_snapshots_are_of_the_epochs_asked_for(finished) -> None:
-    columns = ["epoch", "learning_rate", "train_nll", "train_error"]
+    columns = ["epoch", "iteration", "learning_rate", "train_nll", "train_error"]
     columns += ["seconds", "images_per_second"]
     for path, epochs, snapshots in (
         ("networks/perceptron/seed1", 150, {2, 20}),
         ("networks/narrow/seed2", 5, set()),
+        ("networks/narrow_finetuned/seed1", 3, {0, 1, 3}),
+        ("networks/preresnet8/seed3", 3, {1, 2}),
+        ("networks/preresnet8_snapshot/seed1", 5, {2, 5}),
+        ("networks/preresnet8_fge1/seed2", 3, {1, 3}),
         ("curves/perceptron_bezier", 150, {2, 30}),
         ("curves/preresnet8_polychain", 2, set()),
     ):
@@ -146,7 +205,10 @@ def test_histories_and_snapshots_are_of_the_epochs_asked_for(finished) -> None:
         assert list(history.columns) == columns
         assert history["epoch"].tolist() == list(range(1, epochs + 1))
         saved = (finished.results / path / "snapshots").glob("*.safetensors")
-        assert {file.name for file in saved} == {f"epoch{n}.safetensors" for n in snapshots}
+        states = ("", ".optimiser") if path == "networks/preresnet8/seed3" else ("",)
+        assert {file.name for file in saved} == {
+            f"epoch{n}{state}.safetensors" for n in snapshots for state in states
+        }
     assert history["train_nll"].notna().all()
     assert frame(finished, "networks/perceptron/seed1/history.csv")["train_error"].iloc[-1] == 0
 
@@ -160,6 +222,48 @@ def test_snapshots_are_state_dicts_on_the_way(finished) -> None:
         for state in (early, late, final)
     ]
     assert nlls[0] > nlls[1] > nlls[2]
+
+
+def test_a_history_with_test_errors_says_what_the_members_do(finished) -> None:
+    history = frame(finished, "networks/preresnet8_fge2/seed2/history.csv")
+    assert list(history.columns) == [
+        *("epoch", "iteration", "learning_rate", "train_nll", "train_error"),
+        *("test_nll", "test_error", "distance", "seconds", "images_per_second"),
+    ]
+    assert history["epoch"].tolist() == [0.5, 1, 1.5, 2, 2.5, 3]
+    assert history["iteration"].tolist() == [2, 4, 6, 8, 10, 12]
+    members = frame(finished, "ensembles/preresnet8_fast_geometric/members.csv")
+    members = members.set_index("member")
+    start = weights(finished, "preresnet8/seed2/snapshots/epoch2.safetensors")
+    names = [name for name, _ in build(finished, "preresnet8").named_parameters()]
+    for epoch in (1, 3):
+        row = history.set_index("epoch").loc[epoch]
+        for name in ("test_nll", "test_error"):
+            expected = members.loc[f"preresnet8_fge2/2@{epoch}", name]
+            assert row[name] == pytest.approx(expected, rel=1e-5)
+        own = weights(finished, f"preresnet8_fge2/seed2/snapshots/epoch{epoch}.safetensors")
+        distance = (flat(own, names) - flat(start, names)).norm().item()
+        assert row["distance"] == pytest.approx(distance, rel=1e-5)
+
+
+def test_a_finetuned_network_begins_with_the_one_it_continues(finished) -> None:
+    start = weights(finished, "narrow_finetuned/seed1/snapshots/epoch0.safetensors")
+    end = weights(finished, "narrow/seed1/weights.safetensors")
+    assert all(torch.equal(start[name], end[name]) for name in end)
+
+
+@pytest.mark.parametrize("branch", [1, 2])
+def test_a_branch_begins_where_a_checkpoint_was(finished, branch) -> None:
+    """No more than an epoch of small steps away, and with the optimiser's state."""
+    folder = f"preresnet8/seed1/snapshots/epoch{branch}"
+    names = [name for name, _ in build(finished, "preresnet8").named_parameters()]
+    start = flat(weights(finished, f"{folder}.safetensors"), names)
+    first = f"preresnet8_fge{branch}/seed1/snapshots/epoch1.safetensors"
+    step = (flat(weights(finished, first), names) - start).norm().item()
+    other = flat(weights(finished, first.replace("seed1", "seed2")), names)
+    assert 0 < step < 0.1 * (other - start).norm().item()
+    velocity = weights(finished, f"{folder}.optimiser.safetensors")
+    assert velocity and all(value.isfinite().all() for value in velocity.values())
 
 
 @pytest.mark.parametrize(
@@ -192,7 +296,8 @@ def test_vertices_begin_and_end_with_the_networks(finished, curve, start, end) -
 def test_a_grid_has_the_columns_of_the_contract(finished, curve) -> None:
     grid = frame(finished, f"curves/{curve}/grid.csv")
     coefficients = [name for name in grid.columns if name.startswith("coefficient_")]
-    assert list(grid.columns) == ["t", "length", "distance", *coefficients, "norm", *MEASURED]
+    measured = TEXT_MEASURED if curve.startswith("lstm") else MEASURED
+    assert list(grid.columns) == ["t", "length", "distance", *coefficients, "norm", *measured]
     assert np.allclose(grid["t"], np.linspace(0, 1, CURVES[curve]))
     assert grid["length"].is_monotonic_increasing
     assert grid["length"].iloc[0] == grid["distance"].iloc[0] == 0
@@ -272,6 +377,111 @@ def test_predictions_are_kept_only_where_asked_for(finished) -> None:
     assert kept == {name for name in CURVES if name.startswith("preresnet8_")}
 
 
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+def test_members_are_listed_in_the_order_of_their_predictions(finished, ensemble) -> None:
+    members = frame(finished, f"ensembles/{ensemble}/members.csv")
+    assert list(members.columns) == [
+        *("member", "recipe", "seed", "epoch", "norm", "distance"),
+        *("test_loss", "test_nll", "test_error"),
+    ]
+    assert members["member"].tolist() == ENSEMBLES[ensemble]
+    names = members["recipe"] + "/" + members["seed"].astype(str)
+    assert names.tolist() == [name.split("@")[0] for name in ENSEMBLES[ensemble]]
+    runs = members["seed"].nunique()
+    assert members["epoch"].tolist() == runs * EPOCHS[ensemble]
+    stored = load_file(finished.results / "ensembles" / ensemble / "predictions.safetensors")
+    assert stored["log_probabilities"].dtype == torch.float32
+    assert stored["log_probabilities"].shape == (len(members), TEST, len(SHAPES))
+    assert stored["labels"].dtype == torch.int64
+    recipe = "narrow" if ensemble == "narrow_finetuned" else "preresnet8"
+    plain = [name for name, _ in build(finished, recipe).named_parameters()]
+    previous, training = None, None
+    for index, name in enumerate(ENSEMBLES[ensemble]):
+        before, (training, _, epoch) = training, name.partition("@")
+        path = finished.results / "networks" / training.replace("/", "/seed")
+        path /= f"snapshots/epoch{epoch}.safetensors" if epoch else "weights.safetensors"
+        if ensemble == "preresnet8_weight_average":
+            file = training.replace("/", "_seed")
+            path = finished.results / "ensembles" / ensemble / "weights" / f"{file}.safetensors"
+        state = load_file(path)
+        expected, labels = predict_plainly(finished, build(finished, recipe), state, "test")
+        assert torch.equal(stored["labels"], labels)
+        found = stored["log_probabilities"][index].double()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        vector = flat(state, plain)
+        row = members.loc[index]
+        assert row["norm"] == pytest.approx(vector.norm().item(), rel=1e-6)
+        penalty = row["test_loss"] - row["test_nll"]
+        assert penalty == pytest.approx(0.5 * 0.001 * row["norm"] ** 2)
+        if training == before:
+            step = (vector - previous).norm().item()
+            assert row["distance"] == pytest.approx(step, rel=1e-5)
+        else:
+            assert np.isnan(row["distance"])
+        previous = vector
+
+
+def test_averaged_weights_are_the_means_of_the_snapshots(finished) -> None:
+    folder = finished.results / "ensembles" / "preresnet8_weight_average" / "weights"
+    names = [name for name, _ in build(finished, "preresnet8").named_parameters()]
+    for seed in (1, 2, 3):
+        average = load_file(folder / f"preresnet8_fge2_seed{seed}.safetensors")
+        build(finished, "preresnet8").load_state_dict(average)
+        snapshots = [
+            weights(finished, f"preresnet8_fge2/seed{seed}/snapshots/epoch{epoch}.safetensors")
+            for epoch in (1, 3)
+        ]
+        for name in names:
+            mean = (snapshots[0][name].double() + snapshots[1][name].double()) / 2
+            torch.testing.assert_close(average[name], mean.float(), rtol=1e-6, atol=1e-8)
+        (statistics, *_) = [name for name in average if name.endswith("running_var")]
+        assert not torch.equal(average[statistics], snapshots[1][statistics])
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
+def test_ensembles_are_what_the_predictions_of_their_members_say(finished, ensemble) -> None:
+    folder = finished.results / "ensembles" / ensemble
+    metrics, members = (pd.read_csv(folder / f"{name}.csv") for name in ("metrics", "members"))
+    runs = [([seed], 1) for seed in members["seed"].unique()]
+    groups = [*runs, ([1, 2], 2)] if len(runs) == 3 else runs
+    assert metrics["budget"].tolist() == [budget for _, budget in groups]
+    assert metrics["run"].tolist() == [*range(1, len(runs) + 1), 1][: len(groups)]
+    assert metrics["seeds"].astype(str).tolist() == [
+        " ".join(map(str, seeds)) for seeds, _ in groups
+    ]
+    stored = load_file(folder / "predictions.safetensors")
+    probabilities, labels = stored["log_probabilities"].double().exp().numpy(), stored["labels"]
+    kept = load_file(folder / "ensembles.safetensors")
+    assert kept["correct"].shape == (len(groups), TEST // 8)
+    assert kept["examples"].tolist() == [TEST]
+    for name in ("log_likelihood", "log_likelihood_scaled"):
+        assert kept[name].dtype == torch.float32 and kept[name].shape == (len(groups), TEST)
+    correct = np.unpackbits(kept["correct"].numpy(), axis=1, count=TEST)
+    for row, (seeds, _) in enumerate(groups):
+        chosen = members["seed"].isin(seeds).to_numpy()
+        mean = probabilities[chosen].mean(axis=0)
+        right = mean.argmax(axis=1) == labels.numpy()
+        likelihood = np.log(mean[np.arange(TEST), labels.numpy()])
+        measured = metrics.loc[row]
+        assert measured["members"] == chosen.sum()
+        assert measured["test_error"] == pytest.approx(100 * (1 - right.mean()))
+        assert np.array_equal(correct[row].astype(bool), right)
+        assert measured["test_nll"] == pytest.approx(-likelihood.mean())
+        assert np.allclose(kept["log_likelihood"][row], likelihood, rtol=1e-5)
+        brier = ((mean - np.eye(len(SHAPES))[labels.numpy()]) ** 2).sum(axis=1).mean()
+        assert measured["test_brier"] == pytest.approx(brier)
+        scaled = -kept["log_likelihood_scaled"][row].double().mean().item()
+        assert measured["test_nll_scaled"] == pytest.approx(scaled, rel=1e-5)
+        for name in ("test_error", "test_nll"):
+            expected = members.loc[chosen, name].mean()
+            assert measured[f"member_{name}"] == pytest.approx(expected, rel=1e-5)
+        classes = probabilities[chosen].argmax(axis=2)
+        pairs = [(a, b) for a in range(len(classes)) for b in range(a)]
+        if pairs:
+            differing = [100 * np.mean(classes[a] != classes[b]) for a, b in pairs]
+            assert measured["disagreement"] == pytest.approx(np.mean(differing))
+
+
 @pytest.mark.parametrize("third", ["independent", "bezier", "polychain"])
 def test_a_plane_is_a_lattice_with_its_points(finished, third) -> None:
     grid = frame(finished, f"planes/preresnet8_{third}/grid.csv")
@@ -282,7 +492,7 @@ def test_a_plane_is_a_lattice_with_its_points(finished, third) -> None:
     lattice = grid["x"].to_numpy().reshape(4, 4), grid["y"].to_numpy().reshape(4, 4)
     assert (np.diff(lattice[0], axis=1) > 0).all() and (np.diff(lattice[1], axis=0) > 0).all()
     points = frame(finished, f"planes/preresnet8_{third}/points.csv")
-    assert list(points.columns) == ["label", "kind", "t", "x", "y"]
+    assert list(points.columns) == ["label", "kind", "t", "x", "y", "epoch", "distance"]
     assert points["label"].tolist()[:2] == ["preresnet8/1", "preresnet8/2"]
     kinds = points["kind"].tolist()
     assert kinds[:2] == ["endpoint", "endpoint"]
@@ -301,6 +511,8 @@ def test_a_plane_is_a_lattice_with_its_points(finished, third) -> None:
         "curves/perceptron_bezier/grid.json",
         "planes/preresnet8_bezier/run.json",
         "ensembles/preresnet8_polychain/run.json",
+        "ensembles/preresnet8_fast_geometric/run.json",
+        "ensembles/preresnet8_weight_average/run.json",
     ],
 )
 def test_a_record_says_what_ran_and_what_it_cost(finished, path) -> None:
@@ -315,11 +527,108 @@ def test_a_record_says_what_ran_and_what_it_cost(finished, path) -> None:
 def test_a_table_is_written_three_times(finished, table) -> None:
     folder = finished.results / "tables"
     csv = pd.read_csv(folder / f"{table}.csv")
-    assert csv["dataset"].eq("Shapes").all()
-    markdown = (folder / f"{table}.md").read_text()
-    assert sum(line.startswith("| Shapes") for line in markdown.splitlines()) == len(csv)
+    assert csv["dataset"].eq(TABLES[table]).all()
+    markdown = (folder / f"{table}.md").read_text().splitlines()
+    assert sum(line.startswith(f"| {TABLES[table]} ") for line in markdown) == len(csv)
     latex = (folder / f"{table}.tex").read_text()
     assert latex.count(r"\begin{tabular") == latex.count(r"\end{tabular") == 1
+
+
+def test_the_table_of_ensembles_says_what_the_ensembles_do(finished) -> None:
+    table = frame(finished, "tables/garipov2018_table1_shapes.csv")
+    titles = {
+        "Ind": "independent",
+        "SSE": "snapshot",
+        "FGE": "fast_geometric",
+        "SWA": "weight_average",
+    }
+    assert table["method"].tolist() == [title for title in titles for _ in (1, 2)]
+    assert table["budget"].tolist() == 4 * [1, 2]
+    assert table["runs"].tolist() == 4 * [3, 1]
+    assert table["members"].tolist() == [1, 2, 2, 4, 4, 8, 1, 2]
+    for _, row in table.iterrows():
+        metrics = frame(finished, f"ensembles/preresnet8_{titles[row['method']]}/metrics.csv")
+        runs = metrics[metrics["budget"] == row["budget"]]
+        for name in ("test_error", "test_nll", "test_nll_scaled", "test_ece_equal_width"):
+            assert row[name] == pytest.approx(runs[name].mean())
+        base = frame(finished, "ensembles/preresnet8_independent/metrics.csv")
+        base = base[base["budget"] == row["budget"]]["test_error"].mean()
+        if row["method"] != "Ind":
+            assert row["test_error_difference"] == pytest.approx(row["test_error"] - base)
+
+
+def test_the_figure_of_ensembles_over_time_ends_where_the_table_does(finished) -> None:
+    figure = frame(finished, "figures/garipov2018_figure6.csv")
+    table = frame(finished, "tables/garipov2018_table1_shapes.csv").set_index(["method", "budget"])
+    for method, name in (("FGE", "fast_geometric"), ("SSE", "snapshot")):
+        shown = figure[figure["method"] == method]
+        assert shown["epoch"].is_monotonic_increasing
+        last = shown.iloc[-1]
+        assert (last["run"], last["epoch"]) == (2, 10)
+        # Two budgets are one run of the table, of the same seeds.
+        expected = table.loc[(method, 2), "test_error"]
+        assert last["ensemble_test_error"] == pytest.approx(expected)
+        metrics = frame(finished, f"ensembles/preresnet8_{name}/metrics.csv")
+        first = shown[shown["run"] == 1].iloc[-1]
+        assert first["ensemble_test_error"] == pytest.approx(metrics["test_error"][0])
+        members = frame(finished, f"ensembles/preresnet8_{name}/members.csv")
+        errors = members[members["seed"] < 3]["test_error"]
+        assert sorted(shown["test_error"]) == pytest.approx(sorted(errors))
+        assert shown["ensemble_test_error"].iloc[0] == shown["test_error"].iloc[0]
+
+
+def test_the_figure_of_a_trace_is_the_history_of_its_run(finished) -> None:
+    figure = frame(finished, "figures/garipov2018_figure5.csv")
+    history = frame(finished, "networks/preresnet8_fge2/seed1/history.csv")
+    columns = ["epoch", "learning_rate", "test_error", "distance"]
+    pd.testing.assert_frame_equal(figure[columns], history[columns])
+    assert figure.loc[figure["snapshot"], "epoch"].tolist() == [1, 3]
+
+
+def test_the_table_of_a_finetuned_network_says_what_its_members_do(finished) -> None:
+    table = frame(finished, "tables/garipov2018_imagenet.csv").set_index("method")
+    members = frame(finished, "ensembles/narrow_finetuned/members.csv")
+    metrics = frame(finished, "ensembles/narrow_finetuned/metrics.csv")
+    assert list(table.index) == ["Pre-trained", "FGE, last member", "FGE"]
+    assert table["epochs"].tolist() == [0, 3, 3]
+    assert table["members"].tolist() == [1, 1, 3]
+    for name in ("test_error", "test_nll"):
+        expected = [members[name].iloc[0], members[name].iloc[-1], metrics[name].iloc[0]]
+        assert table[name].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_table_of_language_models_says_what_the_grids_say(finished) -> None:
+    table = frame(finished, "tables/garipov2018_table3_words.csv").set_index("curve")
+    assert list(table.index) == ["Single", "Segment", "Bezier", "Polychain"]
+    grids = {
+        kind: frame(finished, f"curves/lstm_{kind.lower()}/grid.csv") for kind in table.index[1:]
+    }
+    grids["Single"] = grids["Segment"].iloc[[0, -1]]
+    for kind, grid in grids.items():
+        for part in ("train", "validation", "test"):
+            perplexity = np.exp(grid[f"{part}_nll"])
+            assert table.loc[kind, f"{part}_perplexity_min"] == pytest.approx(perplexity.min())
+            assert table.loc[kind, f"{part}_perplexity_max"] == pytest.approx(perplexity.max())
+    for grid in grids.values():
+        assert grid["test_nll"].iloc[0] == grids["Segment"]["test_nll"].iloc[0]
+        assert grid["test_nll"].iloc[-1] == grids["Segment"]["test_nll"].iloc[-1]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_language_model_measures_the_same_as_a_plain_pass_through_the_text(
+    finished, seed
+) -> None:
+    tokens = load_file(finished.results / "datasets" / "words.safetensors")["test_tokens"].long()
+    network = registry.build("lstm", input_shape=(), classes=len(WORDS) + 1, hidden=8)
+    network.load_state_dict(weights(finished, f"lstm/seed{seed}/weights.safetensors"))
+    network.eval()
+    with torch.no_grad():
+        logits = network(tokens[None, :-1])[0]
+    nll = functional.cross_entropy(logits, tokens[1:]).item()
+    error = 100 * (logits.argmax(dim=1) != tokens[1:]).double().mean().item()
+    row = frame(finished, "curves/lstm_segment/grid.csv").iloc[0 if seed == 1 else -1]
+    assert row["test_nll"] == pytest.approx(nll, rel=1e-5)
+    assert row["test_error"] == pytest.approx(error)
 
 
 def test_the_table_of_curves_says_what_the_grids_say(finished) -> None:
@@ -354,13 +663,14 @@ def test_every_job_has_a_log(finished) -> None:
         for path in (finished.results / "logs").rglob("*.log")
     }
     expected = {
-        "datasets/shapes.log",
+        *(f"datasets/{name}.log" for name in ("shapes", "words")),
         *(f"networks/{name}/train.log" for name in ("perceptron/seed1", "narrow/seed2")),
         "networks/preresnet8/seed1/evaluate.log",
         *(f"curves/{name}/evaluate.log" for name in CURVES),
         *(f"curves/{name}_bezier/train.log" for name in ("perceptron", "narrow", "preresnet8")),
         "planes/preresnet8_bezier.log",
         "ensembles/preresnet8_polychain.log",
+        *(f"ensembles/{name}{job}.log" for name in ENSEMBLES for job in ("", "_metrics")),
         *(f"tables/{name}.log" for name in TABLES),
         *(f"figures/{name}.log" for name in FIGURES),
     }

@@ -66,7 +66,9 @@ def test_the_files_of_a_run_open_as_documented(finished: Project) -> None:
     assert scope["bend"].keys() == scope["state_dict"].keys()
 
 
-def test_adding_a_data_set_a_network_a_curve_and_a_row(tmp_path: Path) -> None:
+def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     random = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 6)):
         for level, name in ((40, "daisy"), (200, "tulip")):
@@ -75,7 +77,7 @@ def test_adding_a_data_set_a_network_a_curve_and_a_row(tmp_path: Path) -> None:
             for index in range(count):
                 pixels = random.normal(level, 20, (9, 9, 3)).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.png")
-    (network,) = _blocks("adding.md", "python")
+    network, mixture = _blocks("adding.md", "python")
     (tmp_path / "my_networks.py").write_text(network)
     config: dict[str, object] = {}
     for block in _blocks("adding.md", "yaml"):
@@ -83,8 +85,13 @@ def test_adding_a_data_set_a_network_a_curve_and_a_row(tmp_path: Path) -> None:
             config[section] = {**config.get(section, {}), **records}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     project = Project(tmp_path)
-    project.make("garipov2018_table2_flowers")
+    project.make("garipov2018_table2_flowers", "garipov2018_table1_flowers", cores=2)
     table = pd.read_csv(project.results / "tables" / "garipov2018_table2_flowers.csv")
     assert table["curve"].tolist() == ["Single", "Segment", "Bezier"]
     assert set(table["dataset"]) == {"Flowers"}
     assert table["test_error_min"].max() == 0
+    table = pd.read_csv(project.results / "tables" / "garipov2018_table1_flowers.csv")
+    assert table[["method", "members", "runs"]].values.tolist() == [["Ind", 1, 3], ["FGE", 2, 3]]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(mixture, "adding.md", "exec"), {})
+    assert capsys.readouterr().out == "0.0\n"

@@ -34,8 +34,8 @@ def start(project: Project) -> Iterator[Callable[[], Any]]:
     """Start Snakemake; whatever is left of it ends with the test."""
     started = []
 
-    def run() -> "subprocess.Popen[str]":
-        process = project.start(TARGET)
+    def run(target: str = TARGET) -> "subprocess.Popen[str]":
+        process = project.start(target)
         started.append(process)
         return process
 
@@ -117,3 +117,23 @@ def test_a_killed_snakemake_takes_its_job_along(project, finished, start) -> Non
         project.make(TARGET, options=["--unlock"])
     project.make(TARGET)
     assert_as_if_nothing_had_happened(project, finished)
+
+
+def test_a_killed_branch_goes_on_where_it_was(project, start, tmp_path) -> None:
+    """Not from the checkpoint of the other training with which it began."""
+    project.configure(
+        {"recipes": {"branch": {"extends": "preresnet8_fge2", "training": {"epochs": 41}}}}
+    )
+    folder = "networks/branch/seed1"
+    target = f"results/demo/{folder}/weights.safetensors"
+    whole = project.copy(tmp_path / "whole")
+    whole.make(target)
+    process = start(target)
+    wait((project.results / folder / CHECKPOINT).exists, process)
+    job = job_of(process)
+    assert job is not None
+    kill(job)
+    process.communicate(timeout=60)
+    assert not (project.results / folder / "weights.safetensors").exists()
+    assert "resumed after epoch" in project.make(target)
+    assert comparable(project.results / folder) == comparable(whole.results / folder)

@@ -13,6 +13,8 @@ TARGETS = (
     "garipov2018_figure4",
     "results/demo/planes/preresnet8_bezier/grid.csv",
     "results/demo/networks/preresnet8/seed1/evaluation/metrics.csv",
+    "results/demo/ensembles/preresnet8_weight_average/metrics.csv",
+    "results/demo/curves/lstm_bezier/grid.csv",
     ITERATES,
 )
 
@@ -45,8 +47,8 @@ def test_a_second_run_from_scratch_gives_the_same_bits(finished, tmp_path) -> No
 
 def test_a_redrawn_figure_and_a_remade_table_are_the_same_bytes(finished, tmp_path) -> None:
     project = finished.copy(tmp_path / "project")
-    stems = ("figures/garipov2018_figure1", "figures/garipov2018_figure3")
-    stems = (*stems, "tables/garipov2018_curve_ensemble")
+    stems = [f"figures/garipov2018_figure{number}" for number in (1, 3, 6)]
+    stems += ["tables/garipov2018_table1_shapes", "tables/garipov2018_curve_ensemble"]
     for stem in stems:
         for path in project.results.glob(f"{stem}.*"):
             path.unlink()

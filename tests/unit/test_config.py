@@ -585,13 +585,13 @@ ONE_MISTAKE = [
     (
         "curves: {random: {end: plain/2@7}}",
         "config.yaml: curves.random.end: recipe 'plain' keeps no snapshot of epoch 7; its "
-        "training.snapshots: 5, 10",
+        "training.snapshots and checkpoints: 5, 10",
         None,
     ),
     (
         "curves: {random: {end: plain/2@20}}",
         "config.yaml: curves.random.end: recipe 'plain' keeps no snapshot of epoch 20; its "
-        "training.snapshots: 5, 10; write plain/2 for the last epoch",
+        "training.snapshots and checkpoints: 5, 10; write plain/2 for the last epoch",
         None,
     ),
     (
@@ -785,6 +785,386 @@ def test_one_mistake(root: Path, text: str, expected: str, near: str | None) -> 
         assert f"; did you mean {near}?" in told[0]
     else:
         assert near is None or "did you mean" not in told[0]
+
+
+BRANCHES = """
+datasets:
+  digits: {title: Digits, source: digits}
+  small: {extends: digits, image_size: 16}
+  text: {title: Text, source: text_files, folder: text}
+recipes:
+  base:
+    dataset: digits
+    network: {name: fully_connected, hidden: [4]}
+    training: {epochs: 10, learning_rate: 0.05, checkpoints: [6, 8]}
+  wide: {extends: base, network: {hidden: [8]}}
+  other_data: {extends: base, dataset: small}
+  cycles:
+    extends: base
+    training:
+      schedule: {name: cosine_cycles, cycles: 3}
+      snapshots: minima
+      checkpoints: []
+  branch:
+    extends: base
+    continues: base@6
+    training:
+      epochs: 6
+      learning_rate: 0.01
+      schedule: {name: cyclic, period: 4, minimum: 0.0005}
+      snapshots: minima
+      checkpoints: []
+      record_test: true
+  of_branch: {extends: branch, continues: branch, training: {snapshots: [0, 2, 4]}}
+  lstm:
+    dataset: text
+    network: {name: lstm, hidden: 4}
+    training: {epochs: 2, learning_rate: 1.0}
+curves:
+  text: {kind: segment, start: lstm/1, end: lstm/2}
+  images: {kind: segment, start: base/1, end: base/2}
+  bent: {extends: images, kind: polychain, training: {epochs: 2}}
+ensembles:
+  independent: {method: independent, recipes: [base], seeds: [3, 1], budgets: [1, 2]}
+  snapshot: {extends: independent, method: snapshot, recipes: [cycles]}
+  fast: {extends: independent, method: fast_geometric, recipes: [branch, of_branch]}
+  average: {extends: fast, method: weight_average}
+  points: {method: curve_points, curve: bent}
+artefacts:
+  garipov2018_table1: {rows: {digits: {ensembles: [independent, snapshot, fast, average]}}}
+  garipov2018_table3: {rows: {text: {curves: [text]}}}
+  garipov2018_imagenet: {fast_geometric: fast, weight_average: average}
+  garipov2018_figure5: {history: branch/1}
+  garipov2018_figure6: {fast_geometric: fast, snapshot: snapshot, budget_epochs: 20}
+"""
+
+
+@pytest.fixture
+def branches(tmp_path: Path) -> Path:
+    folder = tmp_path / "branches" / "config" / "demo"
+    folder.mkdir(parents=True)
+    (folder / "branches.yaml").write_text(BRANCHES)
+    return tmp_path / "branches"
+
+
+def test_members_of_ensembles(branches: Path) -> None:
+    config = load_config({}, branches)
+    members = {
+        name: [str(member) for member in config.members(name)]
+        for name in ("independent", "snapshot", "fast", "average")
+    }
+    assert members["independent"] == ["base/3", "base/1"]
+    assert members["snapshot"] == [
+        f"cycles/{seed}@{epoch}" for seed in (3, 1) for epoch in (3, 6, 10)
+    ]
+    assert members["fast"] == [
+        f"{member}"
+        for seed in (3, 1)
+        for member in (
+            *(f"branch/{seed}@{epoch}" for epoch in (2, 6)),
+            *(f"of_branch/{seed}@{epoch}" for epoch in (0, 2, 4)),
+        )
+    ]
+    assert members["average"] == members["fast"]
+    assert config.recipe_of_ensemble("fast") is config.recipes["branch"]
+    assert config.recipe_of_ensemble("points") is config.recipes["base"]
+
+
+def test_epochs_before_a_branch(branches: Path) -> None:
+    config = load_config({}, branches)
+    before = {name: config.epochs_before(name) for name in ("base", "branch", "of_branch")}
+    # Of the base's ten epochs six; the branch is gone on with from its end.
+    assert before == {"base": 0, "branch": 6, "of_branch": 12}
+
+
+def test_parts_of_artefacts_of_ensembles(branches: Path) -> None:
+    artefacts = load_config({}, branches).artefacts
+    assert {
+        name: list(artefact_parts(getattr(artefacts, name)))
+        for name in (
+            "garipov2018_table1",
+            "garipov2018_imagenet",
+            "garipov2018_figure5",
+            "garipov2018_figure6",
+        )
+    } == {
+        "garipov2018_table1": [
+            ("ensembles", "rows", name) for name in ("independent", "snapshot", "fast", "average")
+        ],
+        "garipov2018_imagenet": [
+            ("ensembles", "fast_geometric", "fast"),
+            ("ensembles", "weight_average", "average"),
+        ],
+        "garipov2018_figure5": [("histories", "history", "branch/1")],
+        "garipov2018_figure6": [
+            ("ensembles", "fast_geometric", "fast"),
+            ("ensembles", "snapshot", "snapshot"),
+        ],
+    }
+
+
+def test_a_curve_does_not_keep_or_record_what_its_endpoints_do(branches: Path) -> None:
+    config = load_config(
+        user("curves: {mine: {kind: bezier, start: branch/1, end: branch/2@6, training: {}}}"),
+        branches,
+    )
+    training = config.curves["mine"].training
+    assert training is not None
+    assert (training.snapshots, training.checkpoints, training.record_test) == ([], [], False)
+    assert training.learning_rate == 0.01
+
+
+BRANCHING_MISTAKES = [
+    # cycles
+    (
+        "recipes: {branch: {training: {schedule: {period: 3}}}}",
+        "recipes.branch.training.schedule: period is 3; it must be even, so that the minimum of a "
+        "cycle falls on the end of an epoch, such as 4",
+    ),
+    (
+        "recipes: {branch: {training: {epochs: 7}}}",
+        "recipes.branch.training: cycles of 4 epochs do not fit into 7 epochs: the epochs must be "
+        "a multiple of half a cycle, such as 6 or 8",
+    ),
+    (
+        "recipes: {cycles: {training: {schedule: {cycles: 11}}}}",
+        "recipes.cycles.training: 11 cycles do not fit into 10 epochs",
+    ),
+    (
+        "recipes: {base: {training: {snapshots: minima}}}",
+        "recipes.base.training: schedule 'piecewise_linear' has no minima; list the epochs, or "
+        "choose cosine, cosine_cycles, cosine_restarts or cyclic",
+    ),
+    # what a recipe continues
+    (
+        "recipes: {branch: {continues: base@11}}",
+        "recipes.branch.continues: epoch 11 lies beyond the 10 epochs of recipe 'base'",
+    ),
+    (
+        "recipes: {branch: {continues: base@7}}",
+        "recipes.branch.continues: recipe 'base' keeps no checkpoint of epoch 7; its "
+        "training.checkpoints: 6, 8; add 7 there",
+    ),
+    (
+        "recipes: {base: {training: {checkpoints: [6, 8, 12]}}}",
+        "recipes.base.training: checkpoints [12] lie beyond the 10 epochs of training",
+    ),
+    (
+        "recipes: {wide: {continues: wide}}",
+        "recipes.wide.continues: wide continues wide: one of them must begin by itself",
+    ),
+    (
+        "recipes: {branch: {continues: bass@6}}",
+        "recipes.branch.continues: 'bass' is unknown; recipes: base, branch, ",
+    ),
+    (
+        "recipes: {branch: {continues: base/1@6}}",
+        "recipes.branch: continues: 'base/1@6' is no recipe; write recipe or recipe@epoch, without "
+        "a seed: it is that of the network itself",
+    ),
+    (
+        "recipes: {mine: {extends: branch, continues: wide@6}}",
+        "recipes.mine.continues: continues different networks: fully_connected(hidden=[4]) and "
+        "fully_connected(hidden=[8]); all must be equal",
+    ),
+    (
+        "recipes: {mine: {extends: branch, continues: other_data@6}}",
+        "recipes.mine.continues: continues different data sets: digits and small; all must be",
+    ),
+    (
+        "recipes: {mine: {extends: branch, training: {optimiser: {momentum: 0.0}}}}",
+        "recipes.mine.continues: a checkpoint's optimiser goes on, and that of recipe 'base' is "
+        "another one (sgd, momentum 0.9); for its weights alone write base, without an epoch",
+    ),
+    # members
+    (
+        "ensembles: {mine: {extends: independent, recipes: [base, other_data]}}",
+        "ensembles.mine: mixes different data sets: digits and small; all must be equal",
+    ),
+    (
+        "ensembles: {mine: {extends: independent, recipes: [base, wide]}}",
+        "ensembles.mine: mixes different networks: fully_connected(hidden=[4]) and fully_conn",
+    ),
+    (
+        "ensembles: {mine: {extends: independent, recipes: [bass]}}",
+        "ensembles.mine.recipes: 'bass' is unknown; recipes: base, branch, ",
+    ),
+    (
+        "ensembles: {mine: {extends: fast, recipes: [base]}}",
+        "ensembles.mine.recipes: recipe 'base' keeps no snapshots, which are the members of the "
+        "method fast_geometric; set its training.snapshots, such as to minima",
+    ),
+    (
+        "ensembles: {mine: {extends: snapshot, recipes: [branch]}}",
+        "ensembles.mine.recipes: the schedule of recipe 'branch' is cyclic; for the method "
+        "snapshot it must be cosine_cycles or cosine_restarts",
+    ),
+    (
+        "ensembles: {mine: {extends: independent, budgets: [1, 3, 4]}}",
+        "ensembles.mine: budgets [3, 4] need as many seeds; there are 2: [3, 1]",
+    ),
+    (
+        "ensembles: {mine: {extends: independent, seeds: [1, 2, 1]}}",
+        "ensembles.mine: seeds [1, 2, 1] names one twice; each may come once",
+    ),
+    (
+        "ensembles: {mine: {extends: independent, method: independant}}",
+        "ensembles.mine.method: found 'independant'; it must be one of ",
+    ),
+    # texts
+    (
+        "recipes: {lstm: {training: {augmentation: {transforms: [flip]}}}}",
+        "recipes.lstm.training.augmentation: data set 'text' is a text, which is not augmented: "
+        "leave the transforms out",
+    ),
+    (
+        "curves: {mine: {extends: text, predictions: true}}",
+        "curves.mine.predictions: the predictions of a language model, a probability of each word "
+        "at each place, are not kept: they would take gigabytes a network",
+    ),
+    (
+        "datasets: {mine: {title: Mine, source: text_files}}",
+        "datasets.mine: source text_files needs `folder`, the folder below the data root that",
+    ),
+    (
+        "datasets: {mine: {title: Mine, source: image_files}}",
+        "datasets.mine: source image_files needs `folder`, the folder below the data root that",
+    ),
+    # artefacts
+    (
+        "artefacts: {garipov2018_table3: {rows: {text: {curves: [images]}}}}",
+        "artefacts.garipov2018_table3.rows.text: curve 'images' is not of a language model: its "
+        "data are images",
+    ),
+    (
+        "artefacts: {garipov2018_figure5: {history: cycles/1}}",
+        "artefacts.garipov2018_figure5.history: the history of cycles/1 has no test errors: set "
+        "record_test: true there",
+    ),
+    (
+        "recipes: {mine: {extends: branch, training: {snapshots: []}}}\n"
+        "artefacts: {garipov2018_figure5: {history: mine/1}}",
+        "artefacts.garipov2018_figure5.history: mine/1 keeps no snapshots, which the figure marks",
+    ),
+    (
+        "artefacts: {garipov2018_figure5: {history: branch/1@2}}",
+        "artefacts.garipov2018_figure5.history: branch/1@2 is a snapshot; only networks at the end",
+    ),
+    (
+        "ensembles: {snapshot: {seeds: [1, 2, 3]}}\nartefacts: {garipov2018_figure6: {budgets: 3}}",
+        "artefacts.garipov2018_figure6.budgets: 3 budgets need as many seeds of ensemble 'fast', "
+        "which has 2",
+    ),
+    (
+        "artefacts: {garipov2018_figure6: {fast_geometric: average}}",
+        "artefacts.garipov2018_figure6.fast_geometric: the method of ensemble 'average' is "
+        "weight_average; it must be fast_geometric",
+    ),
+    (
+        "artefacts: {garipov2018_figure6: {snapshot: points}}",
+        "artefacts.garipov2018_figure6.snapshot: the method of ensemble 'points' is curve_points; "
+        "it must be snapshot",
+    ),
+    (
+        "artefacts: {garipov2018_figure6: {fast_geometric: fest}}",
+        "artefacts.garipov2018_figure6.fast_geometric: 'fest' is unknown; ensembles: ",
+    ),
+    (
+        "artefacts: {garipov2018_table1: {rows: {digits: {ensembles: [points]}}}}",
+        "artefacts.garipov2018_table1.rows.digits.ensembles: the method of ensemble 'points' is "
+        "curve_points; it must be independent or snapshot or fast_geometric or weight_average",
+    ),
+    (
+        "ensembles: {mine: {extends: independent}}\n"
+        "artefacts: {garipov2018_table1: {rows: {digits: {ensembles: [independent, mine]}}}}",
+        "artefacts.garipov2018_table1.rows.digits: names two ensembles of the method independent; "
+        "one a row is shown",
+    ),
+    (
+        "ensembles: {mine: {extends: independent, recipes: [wide]}}\n"
+        "artefacts: {garipov2018_table1: {rows: {digits: {ensembles: [mine, fast]}}}}",
+        "artefacts.garipov2018_table1.rows.digits: shows different networks: ",
+    ),
+    (
+        "artefacts: {garipov2018_curve_ensemble: {curve_points: fast, networks: [base/1, base/2]}}",
+        "artefacts.garipov2018_curve_ensemble.curve_points: the method of ensemble 'fast' is "
+        "fast_geometric; it must be curve_points",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BRANCHING_MISTAKES)
+def test_one_mistake_in_branches(branches: Path, text: str, expected: str) -> None:
+    told = mistakes(branches, text)
+    assert len(told) == 1, told
+    assert told[0].startswith(f"config.yaml: {expected}")
+
+
+def test_recipes_that_continue_each_other(branches: Path) -> None:
+    assert mistakes(branches, "recipes: {branch: {continues: of_branch}}") == [
+        "config.yaml: recipes.branch.continues: branch continues of_branch continues branch: "
+        "one of them must begin by itself, take its continues out",
+        "config/demo/branches.yaml: recipes.of_branch.continues: of_branch continues branch "
+        "continues of_branch: one of them must begin by itself, take its continues out",
+    ]
+
+
+def test_ensembles_of_the_wrong_kind_in_figures(branches: Path) -> None:
+    assert mistakes(
+        branches,
+        """
+        artefacts:
+          garipov2018_figure2: {segment: images, bezier: bent, polychain: bent, curve_points: fast}
+          garipov2018_figure6: {fast_geometric: points, snapshot: average, budgets: 3}
+        """,
+    ) == [
+        "config.yaml: artefacts.garipov2018_figure2.bezier: curve 'bent' is a polychain; it must "
+        "be a bezier",
+        "config.yaml: artefacts.garipov2018_figure2.curve_points: the method of ensemble 'fast' is "
+        "fast_geometric; it must be curve_points",
+        "config.yaml: artefacts.garipov2018_figure6.fast_geometric: the method of ensemble "
+        "'points' is curve_points; it must be fast_geometric",
+        "config.yaml: artefacts.garipov2018_figure6.snapshot: the method of ensemble 'average' is "
+        "weight_average; it must be snapshot",
+        "config.yaml: artefacts.garipov2018_figure6.budgets: 3 budgets need as many seeds of "
+        "ensemble 'average', which has 2",
+    ]
+
+
+def test_all_mistakes_of_branches_are_told_at_once(branches: Path) -> None:
+    told = mistakes(
+        branches,
+        """
+        recipes:
+          cycles: {training: {schedule: {cycles: 11}}}
+          branch: {training: {schedule: {period: 3}}}
+          late: {extends: base, continues: base@11}
+          lost: {extends: base, continues: base@7}
+          lstm: {training: {augmentation: {transforms: [flip]}}}
+        curves: {text: {predictions: true}}
+        ensembles:
+          mixed: {extends: independent, recipes: [base, wide, other_data]}
+          large: {extends: independent, budgets: [3]}
+        artefacts:
+          garipov2018_table3: {rows: {text: {curves: [images]}}}
+          garipov2018_figure5: {history: base/1}
+        """,
+    )
+    assert [mistake.split(": ")[1] for mistake in told] == [
+        "recipes.cycles.training",
+        "recipes.branch.training.schedule",
+        "ensembles.large",
+        "recipes.late.continues",
+        "recipes.lost.continues",
+        "recipes.lstm.training.augmentation",
+        "curves.text.predictions",
+        "ensembles.mixed",
+        "ensembles.mixed",
+        "artefacts.garipov2018_table3.rows.text",
+        "artefacts.garipov2018_figure5.history",
+        "artefacts.garipov2018_figure5.history",
+    ]
+    assert all(mistake.startswith("config.yaml: ") for mistake in told)
 
 
 def test_mistake_in_a_shipped_file_is_placed_there(root: Path) -> None:

@@ -29,3 +29,11 @@ def test_weights_of_a_reference(reference: str, path: str) -> None:
     # A job is given the weights themselves or the folder of all snapshots.
     given = path if parsed.epoch is None else f"{layout.network('plain', 3)}/snapshots"
     assert layout.weights_in(given, reference) == Path(path)
+
+
+def test_a_checkpoint_has_its_optimisers_state_beside_it() -> None:
+    folder = "networks/plain/seed3/snapshots"
+    assert layout.optimiser_in(folder, "plain/3@40") == Path(
+        f"{folder}/epoch40.optimiser.safetensors"
+    )
+    assert layout.optimiser_in("networks/plain/seed3/weights.safetensors", "plain/3") is None

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from pipeline import CHECKOUT, RULES, Project
 
+from mode_connectivity.config import load_config
 from mode_connectivity.reporting.settings import ArtefactSettings
 
 
@@ -22,19 +23,32 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 EVERYTHING = {
     "demo": (
-        "prepare_dataset 3, train_network 14, evaluate_network 3, train_curve 10, "
-        "evaluate_curve 17, evaluate_plane 6, collect_curve_members 1, make_table 3, make_figure 7"
+        "prepare_dataset 6, train_network 73, evaluate_network 3, train_curve 12, "
+        "evaluate_curve 20, evaluate_plane 6, collect_curve_members 1, collect_members 7, "
+        "average_weights 3, evaluate_ensemble 10, make_table 6, make_figure 9"
     ),
     "paper": (
-        "prepare_dataset 5, train_network 22, evaluate_network 3, train_curve 17, "
-        "evaluate_curve 28, evaluate_plane 6, collect_curve_members 1, make_table 3, make_figure 7"
+        "prepare_dataset 7, train_network 88, evaluate_network 3, train_curve 23, "
+        "evaluate_curve 37, evaluate_plane 6, collect_curve_members 1, collect_members 19, "
+        "average_weights 7, evaluate_ensemble 26, make_table 6, make_figure 9"
     ),
 }
 PLANES = "prepare_dataset 1, train_network 3, train_curve 2, evaluate_plane 3, make_figure 1"
 ARTEFACTS = {
     "demo": {
+        "garipov2018_table1": (
+            "prepare_dataset 2, train_network 54, collect_members 6, average_weights 2, "
+            "evaluate_ensemble 8, make_table 1"
+        ),
         "garipov2018_table2": (
             "prepare_dataset 3, train_network 8, train_curve 8, evaluate_curve 12, make_table 1"
+        ),
+        "garipov2018_table3": (
+            "prepare_dataset 1, train_network 2, train_curve 2, evaluate_curve 3, make_table 1"
+        ),
+        "garipov2018_imagenet": (
+            "prepare_dataset 1, train_network 6, collect_members 1, average_weights 1, "
+            "evaluate_ensemble 2, make_table 1"
         ),
         "garipov2018_trivial_path": (
             "prepare_dataset 2, train_network 4, evaluate_curve 2, make_table 1, make_figure 1"
@@ -42,16 +56,36 @@ ARTEFACTS = {
         "garipov2018_figure3": (
             "prepare_dataset 1, train_network 6, train_curve 3, evaluate_curve 3, make_figure 1"
         ),
+        "garipov2018_figure6": (
+            "prepare_dataset 1, train_network 27, collect_members 2, evaluate_ensemble 2, "
+            "make_figure 1"
+        ),
     },
     "paper": {
+        # Of each network three from scratch, three of SSE and three or six of FGE.
+        "garipov2018_table1": (
+            "prepare_dataset 4, train_network 66, collect_members 18, average_weights 6, "
+            "evaluate_ensemble 24, make_table 1"
+        ),
         "garipov2018_table2": (
             "prepare_dataset 5, train_network 14, train_curve 14, evaluate_curve 21, make_table 1"
+        ),
+        "garipov2018_table3": (
+            "prepare_dataset 1, train_network 6, train_curve 6, evaluate_curve 9, make_table 1"
+        ),
+        "garipov2018_imagenet": (
+            "prepare_dataset 1, train_network 1, collect_members 1, average_weights 1, "
+            "evaluate_ensemble 2, make_table 1"
         ),
         "garipov2018_trivial_path": (
             "prepare_dataset 2, train_network 6, evaluate_curve 3, make_table 1, make_figure 1"
         ),
         "garipov2018_figure3": (
             "prepare_dataset 1, train_network 8, train_curve 4, evaluate_curve 4, make_figure 1"
+        ),
+        "garipov2018_figure6": (
+            "prepare_dataset 1, train_network 9, collect_members 2, evaluate_ensemble 2, "
+            "make_figure 1"
         ),
     },
     "both": {
@@ -67,16 +101,58 @@ ARTEFACTS = {
         "garipov2018_figure4": (
             "prepare_dataset 1, train_network 2, train_curve 1, evaluate_curve 3, make_figure 1"
         ),
+        "garipov2018_figure5": "prepare_dataset 1, train_network 2, make_figure 1",
         "garipov2018_figure7": PLANES,
         "garipov2018_figure8": PLANES,
     },
 }
-ROW = "prepare_dataset 1, train_network 2, train_curve 2, evaluate_curve 3, make_table 1"
-
-
-ROWS = {"demo": "digits_vgg16", "paper": "mnist_fully_connected"}
-PATH = "networks/{recipe}/seed7/weights.safetensors"
-PATHS = {"demo": PATH.format(recipe="digits_vgg16"), "paper": PATH.format(recipe="cifar10_vgg16")}
+TABLE2_ROW = "prepare_dataset 1, train_network 2, train_curve 2, evaluate_curve 3, make_table 1"
+TABLE1_ROW = (
+    "prepare_dataset 1, train_network {}, collect_members 3, average_weights 1, "
+    "evaluate_ensemble 4, make_table 1"
+)
+ROWS = {
+    "demo": {
+        "garipov2018_table1_few_digits_3conv3fc": TABLE1_ROW.format(27),
+        "garipov2018_table1_few_digits_preresnet8": TABLE1_ROW.format(27),
+        "garipov2018_table2_digits_vgg16": TABLE2_ROW,
+        "garipov2018_table3_documentation_lstm": TABLE2_ROW,
+    },
+    "paper": {
+        **{
+            f"garipov2018_table1_{data}_{network}": TABLE1_ROW.format(networks)
+            for data in ("cifar10", "cifar100")
+            for network, networks in (("vgg16", 12), ("preresnet110", 9), ("wrn28x10", 12))
+        },
+        "garipov2018_table2_mnist_fully_connected": TABLE2_ROW,
+        "garipov2018_table3_ptb_lstm_medium": TABLE2_ROW,
+    },
+}
+NETWORK = "networks/{}/seed7/weights.safetensors"
+PATHS = [
+    ("demo", [NETWORK.format("digits_vgg16")], "prepare_dataset 1, train_network 1"),
+    ("paper", [NETWORK.format("cifar10_vgg16")], "prepare_dataset 1, train_network 1"),
+    # FGE branches off the network of its seed, which is trained once for all branches.
+    ("paper", [NETWORK.format("cifar10_vgg16_fge120")], "prepare_dataset 1, train_network 2"),
+    (
+        "paper",
+        [
+            NETWORK.format(f"cifar10_vgg16{branch}")
+            for branch in ("_fge120", "_fge156", "", "_snapshot")
+        ],
+        "prepare_dataset 1, train_network 4",
+    ),
+    (
+        "paper",
+        ["ensembles/cifar100_wrn28x10_fast_geometric/metrics.csv"],
+        "prepare_dataset 1, train_network 9, collect_members 1, evaluate_ensemble 1",
+    ),
+    (
+        "paper",
+        ["ensembles/cifar100_wrn28x10_weight_average/metrics.csv"],
+        "prepare_dataset 1, train_network 6, average_weights 1, evaluate_ensemble 1",
+    ),
+]
 
 
 class Jobs:
@@ -107,8 +183,8 @@ class Jobs:
 @pytest.fixture(scope="session")
 def jobs(empty: Project) -> dict[str, Jobs]:
     found = {}
-    for scale, row in ROWS.items():
-        artefacts = [*ARTEFACTS[scale], *ARTEFACTS["both"], f"garipov2018_table2_{row}"]
+    for scale, rows in ROWS.items():
+        artefacts = [*ARTEFACTS[scale], *ARTEFACTS["both"], *rows]
         found[scale] = Jobs(empty, scale, ["all", "garipov2018", "datasets", *artefacts])
     return found
 
@@ -141,15 +217,40 @@ def test_every_artefact_is_tested() -> None:
     assert names == {*ARTEFACTS["paper"], *ARTEFACTS["both"]} == set(ArtefactSettings.model_fields)
 
 
-@pytest.mark.parametrize("scale", ["demo", "paper"])
-def test_a_row_of_a_table(jobs, scale) -> None:
-    assert jobs[scale].counts(f"garipov2018_table2_{ROWS[scale]}") == named(ROW)
+@pytest.mark.parametrize(("scale", "row"), [(scale, row) for scale in ROWS for row in ROWS[scale]])
+def test_a_row_of_a_table(jobs, scale, row) -> None:
+    assert jobs[scale].counts(row) == named(ROWS[scale][row])
 
 
-@pytest.mark.parametrize("scale", ["demo", "paper"])
-def test_a_path(empty, scale) -> None:
-    found = empty.counts(f"results/{scale}/{PATHS[scale]}", options=["--config", f"scale={scale}"])
-    assert found == named("prepare_dataset 1, train_network 1")
+@pytest.mark.parametrize(("scale", "paths", "expected"), PATHS)
+def test_paths(empty, scale, paths, expected) -> None:
+    targets = [f"results/{scale}/{path}" for path in paths]
+    assert empty.counts(*targets, options=["--config", f"scale={scale}"]) == named(expected)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+@pytest.mark.parametrize(
+    ("network", "method", "epochs"),
+    [
+        # Two runs of 22 epochs at one budget, with 22, 12 and, from a single run, 6 members.
+        ("vgg16", "fast_geometric", [*range(121, 143, 2), *range(157, 179, 2)]),
+        ("wrn28x10", "fast_geometric", [*range(122, 144, 4), *range(158, 180, 4)]),
+        ("preresnet110", "fast_geometric", [127, 131, 135, 139, 143, 147]),
+        ("vgg16", "snapshot", [40, 80, 120, 160, 200]),
+        ("wrn28x10", "snapshot", [40, 80, 120, 160, 200]),
+        ("preresnet110", "snapshot", [37, 74, 111, 150]),
+        ("vgg16", "independent", [200]),
+    ],
+)
+def test_members_are_those_of_the_paper(dataset, network, method, epochs) -> None:
+    config = load_config({"scale": "paper"}, CHECKOUT)
+    name = f"{dataset}_{network}_{method}"
+    found: dict[int, list[int]] = {}
+    for member in config.members(name):
+        own = member.epoch or config.recipes[member.recipe].training.epochs
+        before = config.epochs_before(member.recipe)
+        found.setdefault(member.seed, []).append(before + own)
+    assert found == dict.fromkeys([1, 2, 3], epochs)
 
 
 def test_a_selection(empty) -> None:

@@ -11,29 +11,39 @@ import pytest
 import yaml
 from pipeline import EVERYTHING, Project, copy_checkout
 
-FIGURES = {f"garipov2018_figure{number}" for number in (1, 2, 3, 4, 7, 8)}
+FIGURES = {f"garipov2018_figure{number}" for number in range(1, 9)}
 PLANE_FIGURES = {f"figures/garipov2018_figure{number}" for number in (1, 7, 8)}
 PLANES = {f"planes/preresnet8_{name}" for name in ("independent", "bezier", "polychain")}
 CURVES = {
     *(f"curves/perceptron_{name}" for name in ("bezier", "iterates", "trivial")),
     *(f"curves/preresnet8_{name}" for name in ("segment", "bezier", "polychain", "random")),
+    *(f"curves/lstm_{name}" for name in ("segment", "bezier", "polychain")),
     "curves/narrow_bezier",
 }
 NETWORKS = {
     *(f"networks/{recipe}/seed{seed}" for recipe in ("perceptron", "narrow") for seed in (1, 2)),
-    *(f"networks/preresnet8/seed{seed}" for seed in (1, 2, 3)),
+    *(f"networks/preresnet8{way}/seed{seed}" for way in ("", "_snapshot") for seed in (1, 2, 3)),
+    *(f"networks/preresnet8_fge{epoch}/seed{seed}" for epoch in (1, 2) for seed in (1, 2, 3)),
+    *(f"networks/lstm/seed{seed}" for seed in (1, 2)),
+    "networks/narrow_finetuned/seed1",
 }
 EVALUATIONS = {f"networks/preresnet8/seed{seed}/evaluation" for seed in (1, 2, 3)}
+ENSEMBLES = {
+    *(f"ensembles/preresnet8_{name}" for name in ("independent", "snapshot")),
+    *(f"ensembles/preresnet8_{name}" for name in ("fast_geometric", "weight_average")),
+    "ensembles/narrow_finetuned",
+}
+POINTS = "ensembles/preresnet8_polychain"
 TABLES = {
-    f"tables/garipov2018_{name}" for name in ("table2_shapes", "curve_ensemble", "trivial_path")
+    *(f"tables/garipov2018_{name}" for name in ("table1_shapes", "table2_shapes", "table3_words")),
+    *(f"tables/garipov2018_{name}" for name in ("imagenet", "curve_ensemble", "trivial_path")),
 }
 REPORTS = TABLES | {f"figures/{name}" for name in FIGURES} | {"figures/garipov2018_trivial_path"}
-ENSEMBLE = "ensembles/preresnet8_polychain"
-DATASET = "datasets/shapes"
+DATASETS = {"datasets/shapes", "datasets/words"}
 
 
 def jobs(files: Iterable[str]) -> set[str]:
-    """Return what files belong to: a folder, two for a trained curve, or a name without suffix."""
+    """Return what files belong to: a folder, two where two jobs write there, or a bare name."""
     found = set()
     for file in files:
         path = Path(file)
@@ -43,6 +53,10 @@ def jobs(files: Iterable[str]) -> set[str]:
             path.parts[0] == "curves"
         ):
             found.add(f"{path.parent}/grid")
+        elif path.name in ("metrics.csv", "ensembles.safetensors") and (
+            path.parts[0] == "ensembles"
+        ):
+            found.add(f"{path.parent}/metrics")
         else:
             found.add(str(path.parent))
     return found
@@ -52,15 +66,25 @@ def grids(curves: Iterable[str]) -> set[str]:
     return {f"{curve}/grid" for curve in curves}
 
 
+def metrics(ensembles: Iterable[str]) -> set[str]:
+    return {f"{ensemble}/metrics" for ensemble in ensembles}
+
+
 def trained(recipe: str) -> set[str]:
-    """Everything that a recipe's weights are part of, up to the grids."""
-    networks = {name for name in NETWORKS if f"/{recipe}/" in name}
+    """Everything that the weights of a recipe and of its branches are part of, up to the grids."""
+    networks = {name for name in NETWORKS if name.startswith(f"networks/{recipe}")}
     curves = {name for name in CURVES if f"/{recipe}_" in name}
     bent = {name for name in curves if name.endswith(("bezier", "polychain", "iterates"))}
-    return networks | bent | grids(curves)
+    ensembles = {name for name in ENSEMBLES if f"/{recipe}_" in name}
+    return networks | bent | grids(curves) | ensembles | metrics(ensembles)
 
 
-RESIDUAL = trained("preresnet8") | EVALUATIONS | PLANES | {ENSEMBLE}
+RESIDUAL = trained("preresnet8") | EVALUATIONS | PLANES | {POINTS}
+RESIDUAL_REPORTS = {
+    name
+    for name in REPORTS
+    if not name.endswith(("figure3", "trivial_path", "table3_words", "imagenet"))
+}
 
 
 @pytest.fixture
@@ -86,9 +110,8 @@ def replace(path: Path, old: str, new: str) -> None:
 
 def test_the_names_above_are_all_there_is(finished) -> None:
     everything = finished.outdated(*EVERYTHING, options=["--forceall"])
-    assert jobs(everything) == (
-        {DATASET} | trained("perceptron") | trained("narrow") | RESIDUAL | REPORTS
-    )
+    kinds = trained("perceptron") | trained("narrow") | trained("lstm") | RESIDUAL
+    assert jobs(everything) == DATASETS | kinds | REPORTS
 
 
 def test_nothing_is_to_be_done_twice(finished) -> None:
@@ -114,16 +137,29 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
         ),
         pytest.param(
             {"evaluation": {"batch_size": 20}},
-            grids(CURVES) | EVALUATIONS | PLANES | {ENSEMBLE} | REPORTS,
+            # Networks only where they are measured while they are trained.
+            {f"networks/preresnet8_fge2/seed{seed}" for seed in (1, 2, 3)}
+            | grids(CURVES)
+            | EVALUATIONS
+            | PLANES
+            | {POINTS}
+            | ENSEMBLES
+            | metrics(ENSEMBLES)
+            | REPORTS,
             id="batch size of the evaluation",
         ),
-        pytest.param({"datasets": {"shapes": {"title": "Forms"}}}, REPORTS, id="title of the data"),
+        pytest.param(
+            {"datasets": {"shapes": {"title": "Forms"}}},
+            REPORTS - {"tables/garipov2018_table3_words"},
+            id="title of the data",
+        ),
         pytest.param(
             {"recipes": {"perceptron": {"title": "One layer"}}},
             {
                 "tables/garipov2018_trivial_path",
                 "figures/garipov2018_trivial_path",
                 "figures/garipov2018_figure3",
+                "tables/garipov2018_imagenet",
             },
             id="title of a network",
         ),
@@ -138,10 +174,44 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
             id="colours of a figure",
         ),
         pytest.param(
+            {"ensembles": {"preresnet8_weight_average": {"budgets": [1, 3]}}},
+            {"ensembles/preresnet8_weight_average/metrics", "tables/garipov2018_table1_shapes"},
+            id="budgets of an ensemble",
+        ),
+        pytest.param(
+            {"recipes": {"preresnet8_fge2": {"training": {"learning_rate": 0.02}}}},
             {
-                "recipes": {"another": {"extends": "perceptron", "network": {"width": 2.0}}},
+                *(f"networks/preresnet8_fge2/seed{seed}" for seed in (1, 2, 3)),
+                *(f"ensembles/preresnet8_{name}" for name in ("fast_geometric", "weight_average")),
+                "ensembles/preresnet8_fast_geometric/metrics",
+                "ensembles/preresnet8_weight_average/metrics",
+                "tables/garipov2018_table1_shapes",
+                "figures/garipov2018_figure5",
+                "figures/garipov2018_figure6",
+            },
+            id="learning rate of a branch",
+        ),
+        pytest.param(
+            {"datasets": {"words": {"unknown_words": "replace"}}},
+            {"datasets/words", "tables/garipov2018_table3_words"} | trained("lstm"),
+            id="words of a text",
+        ),
+        pytest.param(
+            {
+                "recipes": {
+                    "another": {"extends": "perceptron", "network": {"width": 2.0}},
+                    "branch": {"extends": "perceptron", "continues": "perceptron"},
+                    "late": {"extends": "preresnet8_fge1", "training": {"snapshots": []}},
+                },
                 "datasets": {"others": {"extends": "shapes", "folder": "others"}},
                 "curves": {"another": {"extends": "perceptron_bezier", "start": "perceptron/3"}},
+                "ensembles": {
+                    "another": {
+                        "extends": "preresnet8_weight_average",
+                        "seeds": [1, 2, 3, 4],
+                        "recipes": ["preresnet8_fge1"],
+                    }
+                },
                 "artefacts": {
                     "garipov2018_table2": {"rows": {"another": {"curves": ["preresnet8_segment"]}}}
                 },
@@ -161,7 +231,11 @@ def test_defaults_written_out_rerun_nothing(project) -> None:
         {
             "device": "cpu",
             "data": "./data",
-            "recipes": {"preresnet8": {"initialisation": {"scheme": "fan_out", "scale": 1.0}}},
+            "recipes": {
+                "preresnet8": {"initialisation": {"scheme": "fan_out", "scale": 1.0}},
+                "narrow": {"continues": None, "training": {"records_per_epoch": 1}},
+            },
+            "ensembles": {"narrow_finetuned": {"budgets": [1]}},
             "curves": {"perceptron_bezier": {"bends": 1, "seed": 1, "predictions": False}},
             "planes": {"preresnet8_bezier": {"margin": 0.2}},
         }
@@ -212,7 +286,7 @@ def test_touched_files_and_edited_words_rerun_nothing(edited) -> None:
             "src/mode_connectivity/networks/preresnet.py",
             "def _basic(",
             "SOMETHING = 1\n\n\ndef _basic(",
-            RESIDUAL | {name for name in REPORTS if not name.endswith(("figure3", "trivial_path"))},
+            RESIDUAL | RESIDUAL_REPORTS,
             id="library, a network",
         ),
         pytest.param(
@@ -224,8 +298,8 @@ def test_touched_files_and_edited_words_rerun_nothing(edited) -> None:
         ),
         pytest.param(
             "workflow/scripts/evaluate_network.py",
-            "seed=0",
-            "seed=1",
+            "fingerprint=[",
+            "fingerprint=[0,",
             EVALUATIONS | {"tables/garipov2018_curve_ensemble"},
             id="a script",
         ),
@@ -239,6 +313,7 @@ def test_edited_code_reruns_what_uses_it(edited, source, old, new, expected) -> 
 def test_an_edited_network_of_the_users_own_reruns_what_uses_it(project) -> None:
     replace(project.folder / "networks.py", "16 * width", "17 * width")
     assert outdated(project) == trained("perceptron") | trained("narrow") | {
+        "tables/garipov2018_imagenet",
         "tables/garipov2018_trivial_path",
         "figures/garipov2018_trivial_path",
         "figures/garipov2018_figure3",

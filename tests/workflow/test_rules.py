@@ -17,7 +17,7 @@ POLICY = {"rerun-triggers", "rerun-incomplete", "show-failed-logs"}
 
 
 def blocks() -> dict[str, str]:
-    """The text of every rule that runs a job."""
+    """The text of every rule that runs a job; what is derived of one belongs to it."""
     text = "\n".join(path.read_text() for path in RULE_FILES)
     parts = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
@@ -36,7 +36,9 @@ def test_rule_files_are_formatted() -> None:
 
 
 def test_each_rule_fingerprints_the_script_it_runs() -> None:
-    assert set(blocks()) == set(RULES)
+    text = "\n".join(path.read_text() for path in RULE_FILES)
+    derived = re.findall(r"^use rule \w+ as (\w+) with:$", text, re.MULTILINE)
+    assert {*blocks(), *derived} == set(RULES)
     for rule, text in blocks().items():
         (script,) = re.findall(r'script:\s+"\.\./workflow/scripts/(\w+\.py)"', text)
         assert re.findall(r'script_code\(\s*"(\w+\.py)"', text) == [script], rule
@@ -115,5 +117,6 @@ def test_paths_are_those_of_the_layout_module() -> None:
         f"{layout.curve('{curve}')}/grid.csv",
         f"{layout.plane('{plane}')}/grid.csv",
         f"{layout.ensemble('{ensemble}')}/members.csv",
+        f"{layout.ensemble('{ensemble}')}/metrics.csv",
     ):
         assert f'"<results>/{path}"' in text, Path(path)

@@ -1,10 +1,12 @@
 """Planes, measured, and what lies on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from mode_connectivity.evaluation.curves import evaluate_family
 from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
@@ -31,17 +33,19 @@ class PlaneSource:
         end: weights of the second network.
         third: weights of the third network, or the vertices of ``curve``.
         curve: the curve whose first bend is the third point, if one is.
+        iterates: networks that are projected onto the plane: label, epoch, and weights.
     """
 
     start: Path
     end: Path
     third: Path
     curve: CurveSettings | None
+    iterates: Sequence[tuple[str, float, Path]] = ()
 
     @property
     def files(self) -> list[Path]:
         """The files."""
-        return [self.start, self.end, self.third]
+        return [self.start, self.end, self.third, *(path for _, _, path in self.iterates)]
 
 
 def evaluate_plane(
@@ -65,7 +69,7 @@ def evaluate_plane(
         settings: how to measure.
         grid: takes one row a lattice point: coordinates (x, y) in weight space, the same as
             shares of the plane's width and height (alpha, beta), and the measurements.
-        points: takes the coordinates of the plane's corners and of the curve.
+        points: takes the coordinates of the plane's corners, of the curve and of the iterates.
         fingerprint: identifies the job.
     """
     network, flat = workspace.network, workspace.flat
@@ -79,6 +83,11 @@ def evaluate_plane(
         load_weights(source.third, network, flat, vertices[2])
     load_weights(source.start, network, flat, vertices[0])
     plane = Plane(vertices)
+    labels = (plane_settings.start, plane_settings.end, plane_settings.third)
+    located = points_on_plane(plane, labels, curve, _read_iterates(source.iterates, workspace))
+    if source.iterates:
+        # Each iterate has left its buffers in the network; those of the start hold.
+        load_weights(source.start, network, flat, vertices[0])
     progress = Progress(grid.parent, fingerprint)
     evaluation = evaluate_family(
         plane,
@@ -92,33 +101,72 @@ def evaluate_plane(
     frame = evaluation.grid
     frame.insert(2, "alpha", frame["x"] / plane.width)
     frame.insert(3, "beta", frame["y"] / plane.height)
-    labels = (plane_settings.start, plane_settings.end, plane_settings.third)
-    write_frame(points, points_on_plane(plane, labels, curve))
+    write_frame(points, located)
     write_frame(grid, frame)
     progress.finish()
 
 
-def points_on_plane(plane: Plane, labels: Sequence[str], curve: Curve | None) -> pd.DataFrame:
-    """Return the coordinates of a plane's corners and of a curve projected onto it.
+def points_on_plane(
+    plane: Plane,
+    labels: Sequence[str],
+    curve: Curve | None,
+    iterates: Iterable[tuple[str, float, Tensor]] = (),
+) -> pd.DataFrame:
+    """Return the coordinates of a plane's corners and of what is projected onto it.
 
     Args:
         plane: the plane.
         labels: names of its three corners.
         curve: the curve whose first bend is the third corner, or nothing.
+        iterates: further networks: label, epoch, and weights [P], which are used before the next
+            one is asked for.
+
+    Returns:
+        ``label, kind`` (endpoint, bend, curve or iterate)``, t`` (of a curve)``, x, y, epoch`` (of
+        an iterate)``, distance`` (of the point itself from the plane).
     """
     kinds = ("endpoint", "endpoint", "endpoint" if curve is None else "bend")
     corners = plane.coordinates(plane.gram_matrix).tolist()
-    rows = [
-        {"label": label, "kind": kind, "t": None, "x": x, "y": y}
+    rows: list[tuple[str, str, float | None, float, float, float | None, float]] = [
+        (label, kind, None, x, y, None, 0.0)
         for label, kind, (x, y) in zip(labels, kinds, corners, strict=True)
     ]
     if curve is not None:
         t = unit_grid(CURVE_POINTS)
-        products = curve.coefficients(t) @ scalar_products(curve.vertices, plane.vertices)
+        coordinates, distances = _project_curve(plane, curve, t)
         rows += [
-            {"label": "", "kind": "curve", "t": value, "x": x, "y": y}
-            for value, (x, y) in zip(
-                t[:, 0].tolist(), plane.coordinates(products).tolist(), strict=True
+            ("", "curve", value, x, y, None, distance)
+            for value, (x, y), distance in zip(
+                t[:, 0].tolist(), coordinates.tolist(), distances.tolist(), strict=True
             )
         ]
-    return pd.DataFrame(rows)
+    for label, epoch, vector in iterates:
+        x, y, distance = plane.project(vector)
+        rows.append((label, "iterate", None, x, y, epoch, distance))
+    return pd.DataFrame(rows, columns=["label", "kind", "t", "x", "y", "epoch", "distance"])
+
+
+def _project_curve(plane: Plane, curve: Curve, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return coordinates [T, 2] and distances [T] of the points of a curve through the corners."""
+    coefficients = curve.coefficients(t)
+    products = coefficients @ scalar_products(curve.vertices, plane.vertices)
+    coordinates = plane.coordinates(products)
+    if len(curve.vertices) == len(plane.vertices):
+        return coordinates, torch.zeros(len(t), dtype=torch.float64)
+    from_origin = (
+        torch.einsum("tk,kl,tl->t", coefficients, curve.gram(), coefficients)
+        - 2.0 * products[:, 0]
+        + plane.gram_matrix[0, 0]
+    )
+    squares = from_origin - coordinates.square().sum(dim=1)
+    return coordinates, squares.clamp_min(0.0).sqrt()
+
+
+def _read_iterates(
+    iterates: Iterable[tuple[str, float, Path]], workspace: Workspace
+) -> Iterator[tuple[str, float, Tensor]]:
+    """Read networks one at a time, each into the workspace's own vector."""
+    network, flat = workspace.network, workspace.flat
+    for label, epoch, path in iterates:
+        load_weights(path, network, flat, flat.vector)
+        yield label, epoch, flat.vector

@@ -34,3 +34,8 @@ class PlaneSettings(Settings):
         allow_inf_nan=False,
         description="around the triangle, as a share of its sides",
     )
+    iterates: list[str] = Field(
+        [],
+        description="networks that are projected onto the plane, such as the snapshots of a "
+        "training: recipe/seed@epoch, or recipe/seed for its end",
+    )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mode_connectivity.settings import UserError
-from mode_connectivity.weight_space.family import Family
+from mode_connectivity.weight_space.family import Family, scalar_products
 
 
 class Plane(Family):
@@ -59,6 +59,33 @@ class Plane(Family):
         x = (relative[:, 1] - relative[:, 0]) / self.width
         y = (relative[:, 2] - relative[:, 0] - self.shift * x) / self.height
         return torch.stack([x, y], dim=1)
+
+    def project(self, vector: Tensor, *, chunk: int = 1 << 20) -> tuple[float, float, float]:
+        """Project one point orthogonally onto the plane.
+
+        Gotmare et al. 2018, A.2, print a least squares without a constraint on its three
+        coefficients: its solution is the nearest point of the three-dimensional span of the three
+        points, which in general does not lie in their plane. The text (section 5) speaks of the
+        plane of affine combinations, which is what their figures show; so the coefficients sum to
+        one here.
+
+        Args:
+            vector: the point, shape [P].
+            chunk: parameters converted to double precision at a time.
+
+        Returns:
+            x and y of its projection, and its distance from the plane; lengths in weight space.
+        """
+        point = self.coordinates(scalar_products(vector.unsqueeze(0), self.vertices, chunk=chunk))
+        coefficients = self.coefficients(point)[0].to(vector.device)
+        square = torch.zeros((), dtype=torch.float64, device=vector.device)
+        # Scalar products alone would give it too, but only as a small difference of large numbers.
+        for start in range(0, len(vector), chunk):
+            part = slice(start, start + chunk)
+            foot = coefficients @ self.vertices[:, part].double()
+            square += (vector[part].double() - foot).square().sum()
+        x, y = point[0].tolist()
+        return x, y, square.sqrt().item()
 
     def lattice(self, points: int, margin: float) -> Tensor:
         """Return a lattice over the triangle with a margin on each side, x varying fastest.

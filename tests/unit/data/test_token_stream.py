@@ -16,6 +16,7 @@ from mode_connectivity.data.token_stream import IGNORED, WARM_UP, TokenStream
 from mode_connectivity.evaluation.metrics import measure
 from mode_connectivity.networks.carried_state import reset_state
 from mode_connectivity.networks.recurrent import LanguageModel
+from mode_connectivity.settings import UserError
 
 
 def stream(count: int, vocabulary: int | None = None) -> TokenStream:
@@ -73,7 +74,7 @@ def test_shuffling_changes_nothing() -> None:
 
 def test_what_cannot_be_is_refused_at_the_call() -> None:
     assert lists(stream(4).batches(3, window=2)) == [([[0], [1], [2]], [[1], [2], [3]])]
-    with pytest.raises(ValueError, match="a text of 3 tokens has no 4 streams"):
+    with pytest.raises(UserError, match="has 4 tokens, too few for 4 streams"):
         stream(4).batches(4, window=2)
     assert stream(4).iterations(4, window=2) == 0
     with pytest.raises(ValueError, match="not augmented"):

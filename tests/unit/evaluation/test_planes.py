@@ -6,6 +6,8 @@ import torch
 from mode_connectivity.evaluation.curves import evaluate_curve
 from mode_connectivity.evaluation.planes import CURVE_POINTS, PlaneSource, evaluate_plane
 from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
+from mode_connectivity.settings import UserError
+from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.curves import save_curve
 from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.training.settings import TrainingSettings
@@ -19,11 +21,13 @@ SETTINGS = EvaluationSettings(batch_size=32)
 METRICS = [f"{part}_{name}" for part in ("train", "test") for name in ("loss", "nll", "error")]
 
 
-def run(networks, folder, *, third, curve=None, points=8) -> tuple[pd.DataFrame, pd.DataFrame]:
+def run(
+    networks, folder, *, third, curve=None, points=8, iterates=()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A lattice of eight points a side has the corners of the triangle on it."""
     evaluate_plane(
         PlaneSettings(start="a/1", end="a/2", third="a/3", points=points, margin=0.2),
-        PlaneSource(networks.paths[0], networks.paths[1], third, curve),
+        PlaneSource(networks.paths[0], networks.paths[1], third, curve, iterates),
         networks.workspace,
         TRAINING,
         SETTINGS,
@@ -68,6 +72,9 @@ def test_three_networks(make_networks, tmp_path, network) -> None:
     assert points["t"].isna().all()
     expected = [[0, 0], [plane.width, 0], [plane.shift, plane.height]]
     np.testing.assert_allclose(points[["x", "y"]], expected, atol=1e-6)
+    assert list(points.columns) == ["label", "kind", "t", "x", "y", "epoch", "distance"]
+    assert points["epoch"].isna().all()
+    assert (points["distance"] == 0).all()
 
     # The first two corners are lattice points: what a segment between them measures there.
     evaluate_curve(
@@ -106,6 +113,7 @@ def test_a_curve_and_its_bend(make_networks, tmp_path, kind) -> None:
     assert points["kind"].tolist() == ["endpoint", "endpoint", "bend"] + ["curve"] * CURVE_POINTS
     assert points["t"][:3].isna().all()
     np.testing.assert_allclose(points["t"][3:], np.linspace(0, 1, CURVE_POINTS))
+    assert (points["distance"] == 0).all()
     corners = points[["x", "y"]][:3].to_numpy()
     t = np.linspace(0, 1, CURVE_POINTS)[:, None]
     start, end, bend = corners
@@ -129,4 +137,63 @@ def test_a_curve_with_several_bends_is_projected(make_networks, tmp_path) -> Non
     q = q * np.sign(np.diag(r))
     t = torch.linspace(0, 1, CURVE_POINTS).double().unsqueeze(1)
     weights = (curve.coefficients(t) @ curve.vertices.double()).numpy()
-    np.testing.assert_allclose(points[["x", "y"]][3:], (weights - origin) @ q, atol=1e-6)
+    relative = weights - origin
+    np.testing.assert_allclose(points[["x", "y"]][3:], relative @ q, atol=1e-6)
+    distance = np.linalg.norm(relative - relative @ q @ q.T, axis=1)
+    assert distance.max() > 0.1
+    np.testing.assert_allclose(points["distance"][3:], distance, atol=1e-5)
+
+
+def test_iterates_are_projected(make_networks, tmp_path) -> None:
+    networks = make_networks("batch_norm", 5)
+    iterates = [
+        ("10", 10.0, networks.paths[3]),
+        ("30", 30.0, networks.paths[1]),
+        ("70.5", 70.5, networks.paths[4]),
+    ]
+    grid, points = run(networks, tmp_path / "with", third=networks.paths[2], iterates=iterates)
+    expected, corners = run(networks, tmp_path / "without", third=networks.paths[2])
+    pd.testing.assert_frame_equal(grid, expected)
+    pd.testing.assert_frame_equal(points[:3][["x", "y"]], corners[["x", "y"]])
+
+    found = points[3:]
+    assert found["kind"].tolist() == ["iterate"] * 3
+    assert found["epoch"].tolist() == [10, 30, 70.5]
+    assert found["label"].astype(float).tolist() == [10, 30, 70.5]
+    assert found["t"].isna().all()
+    origin, end, third = networks.vertices[:3].double().numpy()
+    q, r = np.linalg.qr(np.stack([end - origin, third - origin], axis=1))
+    q = q * np.sign(np.diag(r))
+    relative = networks.vertices[[3, 1, 4]].double().numpy() - origin
+    np.testing.assert_allclose(found[["x", "y"]], relative @ q, atol=1e-8)
+    distance = np.linalg.norm(relative - relative @ q @ q.T, axis=1)
+    np.testing.assert_allclose(found["distance"], distance, atol=1e-8)
+
+
+def test_the_buffers_of_the_start_hold_whatever_is_projected(make_networks, tmp_path) -> None:
+    """Not all buffers are statistics that every point gets anew."""
+    networks = make_networks("buffered", 4)
+    altered = dict(networks.states[3], mask=~networks.states[3]["mask"])
+    path = tmp_path / "altered.safetensors"
+    save_tensors(path, altered, {})
+    grids = [
+        run(networks, tmp_path / name, third=networks.paths[2], points=2, iterates=iterates)[0]
+        for name, iterates in (("with", [("1", 1.0, path)]), ("without", ()))
+    ]
+    pd.testing.assert_frame_equal(*grids)
+
+
+def test_an_iterate_of_another_network_stops_the_job_before_it_measures(
+    make_networks, tmp_path
+) -> None:
+    networks = make_networks("plain")
+    other = make_networks("perceptron", 1)
+    with pytest.raises(UserError, match=r"perceptron1\.safetensors: these weights do not fit"):
+        run(networks, tmp_path, third=networks.paths[2], iterates=[("1", 1.0, other.paths[0])])
+    assert not (tmp_path / ".progress").exists()
+
+
+def test_the_files_of_a_plane_are_all_that_it_reads(tmp_path) -> None:
+    paths = [tmp_path / name for name in "abcde"]
+    source = PlaneSource(*paths[:3], None, [("1", 1.0, paths[3]), ("2", 2.0, paths[4])])
+    assert source.files == paths

@@ -28,12 +28,15 @@ from mode_connectivity.settings import UserError
 EXAMPLES = 100
 
 
-def method(title, wrong, nll_scaled, *, dataset="Digits", network="VGG-16", members=1):
+def method(
+    title, wrong, nll_scaled, *, dataset="Digits", network="VGG-16", members=1, first_seed=1
+):
     """Ensembles that get the first ``wrong`` of 100 examples wrong: a list of runs a budget."""
     rows = [
         {
             "budget": budget,
             "run": run + 1,
+            "seeds": " ".join(str(first_seed + run * budget + k) for k in range(budget)),
             "members": budget * members,
             "test_error": float(count),
             "test_nll": 2 * nll,
@@ -108,25 +111,52 @@ def test_rows_of_table1_are_in_the_papers_order():
 
 def test_several_runs_have_intervals_over_runs():
     ind, _, fge, _ = (row for _, row in table1([IND, FGE]).iterrows())
-    assert (ind["interval"], fge["difference_interval"]) == ("runs", "runs")
+    assert (ind["interval"], fge["test_error_difference_interval"]) == (
+        "runs",
+        "paired runs",
+    )
     assert ind["test_error"] == 23
     # Deviations -3, -1, 4: variance 13; Student's t at 0.975 with 2 degrees of freedom 4.302653.
     assert ind["test_error_std"] == pytest.approx(13**0.5)
     assert ind["test_error_low"] == pytest.approx(23 - 4.302653 * (13 / 3) ** 0.5)
     assert ind["test_error_high"] == pytest.approx(23 + 4.302653 * (13 / 3) ** 0.5)
     assert fge["test_error_difference"] == -5
-    expected = stats.ttest_ind([16, 17, 21], [20, 22, 27], equal_var=False).confidence_interval()
-    assert fge["test_error_difference_low"] == pytest.approx(expected.low)
-    assert fge["test_error_difference_high"] == pytest.approx(expected.high)
+    # Differences of the same seeds: -4, -5, -6.
+    assert fge["test_error_difference_low"] == pytest.approx(-5 - 4.302653 / 3**0.5)
+    assert fge["test_error_difference_high"] == pytest.approx(-5 + 4.302653 / 3**0.5)
     assert ind["test_nll_scaled"] == pytest.approx(1.0)
     assert ind["test_nll_scaled_low"] == pytest.approx(1.0 - 4.302653 * 0.1 / 3**0.5)
     assert ind["temperature"] == 2
     assert pd.isna(ind["test_error_difference"])
 
 
+def test_runs_of_other_seeds_are_not_paired():
+    fge = method("FGE", {1: [16, 17, 21]}, {1: [0.8, 0.9, 1.0]}, first_seed=2)
+    row = table1([IND, fge]).iloc[2]
+    assert row["test_error_difference_interval"] == "runs"
+    assert row["test_error_difference"] == -5
+    expected = stats.ttest_ind([16, 17, 21], [20, 22, 27], equal_var=False).confidence_interval()
+    assert row["test_error_difference_low"] == pytest.approx(expected.low)
+    assert row["test_error_difference_high"] == pytest.approx(expected.high)
+
+
+def test_differences_to_snapshot_ensembles():
+    sse = method("SSE", {1: [18, 20, 22]}, {1: [0.9, 0.9, 0.9]})
+    table = table1([IND, sse, FGE]).set_index(["method", "budget"])
+    name = "test_error_difference_snapshot"
+    assert table.loc[("FGE", 1), name] == -2
+    # -2, -3, -1 of the same seeds.
+    assert table.loc[("FGE", 1), f"{name}_low"] == pytest.approx(-2 - 4.302653 / 3**0.5)
+    assert table.loc[("FGE", 1), f"{name}_interval"] == "paired runs"
+    assert table.loc[("Ind", 1), name] == 3
+    # Of themselves there is none, nor at a budget that only one of the two has.
+    assert pd.isna(table.loc[[("SSE", 1), ("FGE", 2), ("Ind", 2)], name]).all()
+    assert table.loc[("SSE", 1), "test_error_difference"] == -3
+
+
 def test_one_run_has_intervals_over_examples_that_are_paired():
     _, ind, _, fge = (row for _, row in table1([IND, FGE], seed=5).iterrows())
-    assert (ind["interval"], fge["difference_interval"]) == ("examples", "examples")
+    assert (ind["interval"], fge["test_error_difference_interval"]) == ("examples", "examples")
     correct = np.stack([IND.correct[3], FGE.correct[3]])
     samples = resampled_errors(correct, resamples=300, seed=5)
     low, high = percentile_interval(samples[:, 0])
@@ -146,7 +176,7 @@ def test_one_run_has_intervals_over_examples_that_are_paired():
 def test_one_run_against_several_is_paired_by_example():
     single = method("FGE", {1: [16]}, {1: [0.8]})
     row = table1([IND, single]).iloc[2]
-    assert row["difference_interval"] == "examples"
+    assert row["test_error_difference_interval"] == "examples"
     assert row["test_error_difference"] == 16 - 23
     samples = resampled_errors(np.concatenate([IND.correct, single.correct]), resamples=300)
     low, _ = percentile_interval(samples[:, 4] - samples[:, :3].mean(axis=1))
@@ -290,12 +320,11 @@ def test_imagenet_by_hand(tmp_path):
     # All four averaged: 0.65, 0.45, 0.425, 0.45.
     assert rows.to_numpy().tolist() == [
         ["Pre-trained", 0, 1, 1, 50],
-        ["FGE, best member", 1, 1, 1, 25],
         ["FGE, last member", 5, 1, 1, 50],
         ["FGE", 5, 4, 1, 75],
         ["SWA", 5, 1, 1, 25],
     ]
-    of_fge = table.loc[3]
+    of_fge = table.loc[2]
     assert of_fge["test_nll"] == pytest.approx(-np.log([0.65, 0.45, 0.425, 0.45]).mean(), rel=1e-5)
     assert of_fge["test_error_difference"] == 25
     samples = resampled_errors(
@@ -308,8 +337,8 @@ def test_imagenet_by_hand(tmp_path):
     )
     assert pd.isna(table.loc[0, "test_error_difference"])
     published = table["test_error_published"]
-    assert (published[0], published[3]) == (23.87, 23.31)
-    assert published[[1, 2, 4]].isna().all()
+    assert (published[0], published[2]) == (23.87, 23.31)
+    assert published[[1, 3]].isna().all()
     text = to_markdown(table, ENSEMBLE_LAYOUTS["garipov2018_imagenet"])
     assert re.search(r"\| FGE \[\^1\] +\| 5 +\| 4 +\| +75\.00 \[.*\] \(23\.31\) \|", text)
     assert "[^1]: the pre-trained network is one of the members" in text
@@ -319,27 +348,44 @@ def test_a_pretrained_network_shared_by_runs_counts_once(tmp_path):
     table = imagenet([finetuned(tmp_path, seeds=(1, 2, 3))]).set_index("method")
     assert table["runs"].to_dict() == {
         "Pre-trained": 1,
-        "FGE, best member": 3,
         "FGE, last member": 3,
         "FGE": 3,
     }
     assert table.loc["FGE", "interval"] == "runs"
-    assert table.loc["FGE", "difference_interval"] == "examples"
+    assert table.loc["FGE", "test_error_difference_interval"] == "examples"
 
 
-def test_the_best_member_is_not_the_pretrained_network(tmp_path):
-    table = imagenet([finetuned(tmp_path, pretrained=[0.9] * 4)]).set_index("method")
-    assert table.loc["Pre-trained", "test_error"] == 0
-    assert table.loc["FGE, best member", ["epochs", "test_error"]].tolist() == [1, 25]
+def test_the_pretrained_network_may_be_the_first_snapshot_of_its_recipe(tmp_path):
+    """Or the end of another one: what counts is that it comes first, whatever the order."""
+    network = finetuned(tmp_path)
+    expected = imagenet([network])
+    members = network.members.assign(recipe="fge", epoch=[0, 1, 3, 5])
+    same = FinetunedNetwork("ImageNet", "ResNet-50", members, network.predictions)
+    pd.testing.assert_frame_equal(imagenet([same]), expected)
+    order = [3, 0, 2, 1]
+    of_class_0 = [[PRETRAINED, *FINETUNED][index] for index in order]
+    stored, _ = predictions(tmp_path / "shuffled.safetensors", of_class_0, LABELS)
+    shuffled = FinetunedNetwork("ImageNet", "ResNet-50", members.iloc[order], stored)
+    pd.testing.assert_frame_equal(imagenet([shuffled]), expected)
+
+
+def test_runs_from_networks_of_their_own_count_as_runs(tmp_path):
+    of_class_0 = [PRETRAINED, *FINETUNED, [0.9, 0.9, 0.9, 0.4], *FINETUNED]
+    stored, nll = predictions(tmp_path / "members.safetensors", of_class_0, LABELS)
+    members = finetuned(tmp_path, seeds=(1, 2)).members.assign(test_nll=nll)
+    table = imagenet([FinetunedNetwork("Digits", "VGG-16", members, stored)]).set_index("method")
+    assert table["runs"].tolist() == [2, 2, 2]
+    assert table.loc["Pre-trained", "test_error"] == (50 + 25) / 2
+    assert table.loc["FGE", "test_error_difference_interval"] == "paired runs"
 
 
 def test_an_ensemble_without_its_pretrained_network_is_refused(tmp_path):
     network = finetuned(tmp_path)
-    members = network.members.assign(recipe="fge")
-    wrong = FinetunedNetwork("ImageNet", "ResNet-50", members, network.predictions)
-    with pytest.raises(UserError, match="seed 1: members of fge, fge, fge, fge; the first must"):
-        imagenet([wrong])
-    fewer = FinetunedNetwork("ImageNet", "ResNet-50", members.iloc[:3], network.predictions)
+    stored, _ = predictions(tmp_path / "one.safetensors", [PRETRAINED], LABELS)
+    single = FinetunedNetwork("ImageNet", "ResNet-50", network.members.iloc[:1], stored)
+    with pytest.raises(UserError, match="seed 1: one member; the first must be the pre-trained"):
+        imagenet([single])
+    fewer = FinetunedNetwork("ImageNet", "ResNet-50", network.members.iloc[:3], network.predictions)
     with pytest.raises(UserError, match=r"predictions of 4 members .* 3 are listed"):
         imagenet([fewer])
 

@@ -67,6 +67,50 @@ def test_projection_is_orthogonal(plane, vertices) -> None:
     np.testing.assert_allclose(rest @ np.stack([u, v], axis=1), np.zeros((7, 2)), atol=1e-8)
 
 
+def test_a_point_on_the_plane_projects_to_itself(vertices) -> None:
+    plane = Plane(vertices.double())
+    for x, y in [(0.0, 0.0), (3.0, -4.0), (plane.width, 0.0), (plane.shift, plane.height)]:
+        coefficients = plane.coefficients(torch.tensor([[x, y]], dtype=torch.float64))
+        weights = (coefficients @ plane.vertices)[0]
+        assert plane.project(weights) == pytest.approx((x, y, 0.0), abs=1e-9)
+
+
+def test_the_defining_points_have_their_own_coordinates(plane, vertices) -> None:
+    expected = plane.coordinates(plane.gram_matrix).tolist()
+    for vertex, (x, y) in zip(vertices, expected, strict=True):
+        assert plane.project(vertex) == pytest.approx((x, y, 0.0), abs=1e-9)
+
+
+def test_a_point_off_the_plane_by_a_known_normal_vector() -> None:
+    plane = Plane(torch.tensor([[2.0, 0, 1, 1], [5, 0, 1, 1], [2, 4, 1, 1]]))
+    # 3 along the normal (0, 0, 1, 0) and -4 along (0, 0, 0, 1).
+    x, y, distance = plane.project(torch.tensor([3.0, -2.0, 4.0, -3.0]))
+    assert (x, y, distance) == pytest.approx((1.0, -2.0, 5.0))
+    # The least squares in the linear span of the three points, as printed, leaves the plane.
+    spanned = plane.vertices.double().numpy().T
+    printed, *_ = np.linalg.lstsq(spanned, np.array([3.0, -2.0, 4.0, -3.0]), rcond=None)
+    assert printed.sum() != pytest.approx(1.0, abs=0.1)
+
+
+def test_projection_does_not_depend_on_the_chunks(plane, vertices) -> None:
+    origin, u, v = gram_schmidt(vertices)
+    vector = torch.randn(500)
+    relative = vector.double().numpy() - origin
+    x, y = relative @ u, relative @ v
+    expected = (x, y, np.linalg.norm(relative - x * u - y * v))
+    for chunk in (1, 7, 500, 1 << 20):
+        assert plane.project(vector, chunk=chunk) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_point_close_to_the_plane_keeps_its_small_distance() -> None:
+    vertices = torch.full((3, 4000), 100.0, dtype=torch.float64)
+    vertices[1, 0] += 1.0
+    vertices[2, 1] += 1.0
+    vector = vertices[0].clone()
+    vector[2] += 1e-6
+    assert Plane(vertices).project(vector)[2] == pytest.approx(1e-6, rel=1e-3)
+
+
 def test_a_curve_through_the_corners_lies_in_the_plane(plane, vertices) -> None:
     curve = Bezier(vertices[[0, 2, 1]])
     coefficients = curve.coefficients(unit_grid(5))
