@@ -16,6 +16,7 @@ from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.evaluation.metrics import measure_test
 from mode_connectivity.networks.carried_state import reset_state
 from mode_connectivity.networks.recurrent import LanguageModel
+from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.loop import (
     Recorder,
@@ -387,7 +388,7 @@ def test_every_epoch_reads_the_text_from_its_beginning(text, make_workspace) -> 
 def test_a_text_that_is_too_short_for_its_streams_is_refused(text, make_workspace) -> None:
     workspace = make_workspace("recurrent")
     network, flat = workspace.network, workspace.flat
-    with pytest.raises(ValueError, match="a text of 229 tokens has no 230 streams"):
+    with pytest.raises(UserError, match="has 230 tokens, too few for 230 streams"):
         train(network, flat, Point(flat.vector), text.train, settings(batch_size=230), seed=0)
 
 
