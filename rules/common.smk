@@ -18,7 +18,7 @@ from mode_connectivity.networks import registry
 from mode_connectivity.provenance import code_fingerprint
 from mode_connectivity.reporting.settings import ArtefactSettings, artefact_base
 from mode_connectivity.settings import UserError
-from mode_connectivity.training.recipes import NetworkReference
+from mode_connectivity.training.recipes import NetworkReference, is_weight_file
 
 try:
     CONFIG = load_config(config, Path(workflow.basedir), workflow.configfiles)
@@ -37,6 +37,7 @@ wildcard_constraints:
     curve="|".join(CONFIG.curves) or "none",
     plane="|".join(CONFIG.planes) or "none",
     ensemble="|".join(CONFIG.ensembles) or "none",
+    geometry="|".join(CONFIG.geometries) or "none",
 
 
 def result(path):
@@ -75,7 +76,9 @@ def workspace_settings(recipe):
 
 
 def weights_input(text):
-    """The output of train_network that holds a network's weights."""
+    """The output of train_network that holds a network's weights, or a user's own file."""
+    if is_weight_file(text):
+        return text
     reference = NetworkReference.parse(text)
     folder = layout.network(reference.recipe, reference.seed)
     if reference.epoch is None:
@@ -177,7 +180,41 @@ def plane_inputs(wildcards):
         "start": weights_input(plane.start),
         "end": weights_input(plane.end),
         "third": third,
+        "iterates": [weights_input(str(iterate)) for iterate in CONFIG.iterates(wildcards.plane)],
     }
+
+
+def curve_snapshots_inputs(wildcards):
+    return {
+        "dataset": curve_dataset(wildcards),
+        "snapshots": result(f"{layout.curve(wildcards.curve)}/snapshots"),
+    }
+
+
+def geometry_inputs(wildcards):
+    """The data set, and what holds each point: the weights of a network, or a curve's vertices."""
+    dataset = CONFIG.recipe_of_geometry(wildcards.geometry).dataset
+    points = [
+        (
+            result(f"{layout.curve(text)}/vertices.safetensors")
+            if text in CONFIG.curves
+            else weights_input(text)
+        )
+        for text in CONFIG.geometries[wildcards.geometry].points.values()
+    ]
+    return {"dataset": result(layout.dataset(dataset)), "points": points}
+
+
+def geometry_points(wildcards):
+    """The points of a geometry: label, network or curve, and the settings of the curve."""
+    return [
+        {
+            "label": label,
+            "point": text,
+            "curve": curve_settings(text) if text in CONFIG.curves else None,
+        }
+        for label, text in CONFIG.geometries[wildcards.geometry].points.items()
+    ]
 
 
 def plane_curve(name):
@@ -220,7 +257,12 @@ def artefact_settings(artefact):
     if artefact == base:
         return settings
     row = artefact.removeprefix(f"{base}_")
-    return settings.model_copy(update={"rows": {row: settings.rows[row]}})
+    only = {"rows": {row: settings.rows[row]}}
+    if "modes" in type(settings).model_fields:
+        curve = CONFIG.curves[settings.rows[row].segment]
+        ends = (curve.start, curve.end)
+        only["modes"] = {label: mode for label, mode in settings.modes.items() if mode in ends}
+    return settings.model_copy(update=only)
 
 
 def artefact_files(artefact):
@@ -255,6 +297,10 @@ def artefact_inputs(wildcards):
         match section:
             case "curves":
                 files.append(f"{layout.curve(name)}/grid.csv")
+            case "snapshots":
+                files.append(f"{layout.curve(name)}/snapshots.csv")
+            case "geometries":
+                files.append(f"{layout.geometry(name)}/distances.csv")
             case "planes":
                 files.append(f"{layout.plane(name)}/grid.csv")
             case "ensembles":
@@ -274,21 +320,25 @@ def artefact_inputs(wildcards):
 def artefact_content(artefact):
     """The settings of an artefact with the facts of its parts that it shows."""
     settings = artefact_settings(artefact)
-    content = {"curves": {}, "planes": {}, "ensembles": {}, "networks": {}, "histories": {}}
+    content = {}
     for section, _, name in artefact_parts(settings):
-        content[section][name] = part_content(section, name)
-    return {"settings": plain(settings), "scale": CONFIG.scale, **content}
+        content.setdefault(section, {})[name] = part_content(section, name)
+    # As written, not with sorted keys: rows and panels stand in the order of the config.
+    return {"settings": settings.model_dump(mode="json"), "scale": CONFIG.scale, **content}
 
 
 def part_content(section, name):
     """How a curve, a plane, an ensemble or a network is named, and what else tells of it."""
     match section:
-        case "curves":
+        case "curves" | "snapshots":
             curve = CONFIG.curves[name]
-            facts = {"kind": curve.kind, "start": curve.start, "end": curve.end}
+            epochs = curve.training.epochs if curve.trained else 0
+            facts = {"kind": curve.kind, "start": curve.start, "end": curve.end, "epochs": epochs}
             return {**facts, **titles(CONFIG.recipe_of_curve(name))}
         case "planes":
             return titles(CONFIG.recipe_of_plane(name))
+        case "geometries":
+            return titles(CONFIG.recipe_of_geometry(name))
         case "ensembles":
             return {**plain(CONFIG.ensembles[name]), **titles(CONFIG.recipe_of_ensemble(name))}
     recipe = CONFIG.recipes[NetworkReference.parse(name).recipe]

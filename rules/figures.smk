@@ -7,6 +7,7 @@ Outputs: figures/{artefact}.png .pdf .csv
 FIGURES = (
     "garipov2018_trivial_path",
     *(f"garipov2018_figure{number}" for number in range(1, 9)),
+    *(f"gotmare2018_figure{number}" for number in range(1, 11)),
 )
 
 

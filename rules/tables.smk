@@ -9,6 +9,7 @@ TABLES = (
     "garipov2018_curve_ensemble",
     "garipov2018_imagenet",
     "garipov2018_trivial_path",
+    "gotmare2018_modes",
 )
 
 

@@ -19,18 +19,28 @@ from mode_connectivity.ensembling.settings import (
     CurveEnsembleSettings,
     NetworkEnsembleSettings,
 )
-from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
+from mode_connectivity.evaluation.settings import (
+    EvaluationSettings,
+    GeometrySettings,
+    PlaneSettings,
+)
 from mode_connectivity.mistakes import MISSING, explain, shown, without_empty
 from mode_connectivity.networks import registry
 from mode_connectivity.reporting.settings import (
     ArtefactSettings,
+    ConnectionSettings,
+    ConnectionsFigureSettings,
     CurveEnsembleTableSettings,
     CurvesFigureSettings,
     CurveTableSettings,
     EnsemblesOverTimeFigureSettings,
     EnsembleTableSettings,
+    GeometryFigureSettings,
+    IteratesPlaneFigureSettings,
     LanguageModelTableSettings,
+    ModesTableSettings,
     PlanesFigureSettings,
+    SchedulesFigureSettings,
     TraceFigureSettings,
     TrivialPathSettings,
     TwoNetworkEnsemblesFigureSettings,
@@ -44,6 +54,7 @@ from mode_connectivity.training.recipes import (
     CurveSettings,
     NetworkReference,
     RecipeSettings,
+    is_weight_file,
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -95,16 +106,37 @@ class Config(MachineSettings):
     recipes: dict[str, RecipeSettings] = Field({})
     curves: dict[str, CurveSettings] = Field({})
     planes: dict[str, PlaneSettings] = Field({})
+    geometries: dict[str, GeometrySettings] = Field({})
     ensembles: dict[str, AnyEnsemble] = Field({})
     artefacts: ArtefactSettings = ArtefactSettings()
 
     def recipe_of_curve(self, name: str) -> RecipeSettings:
         """Return the recipe of the network at the curve's start."""
-        return self.recipes[NetworkReference.parse(self.curves[name].start).recipe]
+        curve = self.curves[name]
+        return self.recipes[curve.recipe or NetworkReference.parse(curve.start).recipe]
 
     def recipe_of_plane(self, name: str) -> RecipeSettings:
         """Return the recipe of the network at the plane's origin."""
-        return self.recipes[NetworkReference.parse(self.planes[name].start).recipe]
+        plane = self.planes[name]
+        return self.recipes[plane.recipe or NetworkReference.parse(plane.start).recipe]
+
+    def recipe_of_geometry(self, name: str) -> RecipeSettings:
+        """Return the recipe of the first network among the points."""
+        first = next(iter(self.geometries[name].points.values()))
+        if first in self.curves:
+            return self.recipe_of_curve(first)
+        return self.recipes[NetworkReference.parse(first).recipe]
+
+    def iterates(self, plane: str) -> list[NetworkReference]:
+        """Return the snapshots that are projected onto a plane."""
+        text = self.planes[plane].iterates
+        if text is None:
+            return []
+        training = NetworkReference.parse(text)
+        return [
+            training.model_copy(update={"epoch": epoch})
+            for epoch in self.recipes[training.recipe].training.snapshot_epochs
+        ]
 
     def recipe_of_ensemble(self, name: str) -> RecipeSettings:
         """Return the recipe of the members, or of the first of them."""
@@ -160,6 +192,7 @@ SECTIONS: dict[str, Any] = {
     "recipes": RecipeSettings,
     "curves": CurveSettings,
     "planes": PlaneSettings,
+    "geometries": GeometrySettings,
     "ensembles": AnyEnsemble,
 }
 NAMED = (*SECTIONS, "artefacts")
@@ -335,7 +368,7 @@ class _Loader:
         """
         if not isinstance(record, dict) or not isinstance(record.get("training"), dict):
             return
-        match = str(record.get("start", "")).split("/")[0]
+        match = record.get("recipe") or str(record.get("start", "")).split("/")[0]
         recipe = self.raw["recipes"].get(match)
         if isinstance(recipe, dict) and isinstance(recipe.get("training"), dict):
             inherited = {k: v for k, v in recipe["training"].items() if k not in ENDPOINT_ONLY}
@@ -416,6 +449,7 @@ class _CrossChecks:
         self.curves: dict[str, CurveSettings] = checked["curves"]
         self.planes: dict[str, PlaneSettings] = checked["planes"]
         self.ensembles: dict[str, Any] = checked["ensembles"]
+        self.geometries: dict[str, GeometrySettings] = checked["geometries"]
         self.datasets: dict[str, Any] = checked["datasets"]
         self.raw = raw
         self.faulty: set[Keys] = set()
@@ -431,9 +465,19 @@ class _CrossChecks:
         for section in ("curves", "planes"):
             for key in ("start", "end"):
                 for name, text in self._named(section, key):
-                    self._reference(text, [section, name, key])
+                    if is_weight_file(text):
+                        self._weight_file(text, [section, name, key])
+                    else:
+                        self._reference(text, [section, name, key])
+            for name, recipe_name in self._named(section, "recipe"):
+                self._exists("recipes", recipe_name, [section, name, "recipe"])
         for name, text in self._named("planes", "third"):
             self._third(text, ["planes", name, "third"])
+        for name, text in self._named("planes", "iterates"):
+            self._iterates(text, ["planes", name, "iterates"])
+        for name, geometry in self.geometries.items():
+            for label, text in geometry.points.items():
+                self._third(text, ["geometries", name, "points", label])
         for name, curve in self._named("ensembles", "curve"):
             self._exists("curves", curve, ["ensembles", name, "curve"])
         for name, text in self._named("recipes", "continues"):
@@ -447,19 +491,27 @@ class _CrossChecks:
                     f"start and end are the same network, {settings.start}: give two different "
                     f"seeds, recipes or epochs",
                 )
-            self._same_space([settings.start, settings.end], path)
+            self._same_space(self._ends(settings), path)
         for name, plane in self.planes.items():
             path = ["planes", name]
             if len({plane.start, plane.end, plane.third}) < 3:
                 self.say(path, "start, end and third must be three different points")
             curve_of_third = self.curves.get(plane.third)
-            third = plane.third if curve_of_third is None else curve_of_third.start
-            self._same_space([plane.start, plane.end, third], path)
+            third = [plane.third] if curve_of_third is None else self._ends(curve_of_third)
+            self._same_space([*self._ends(plane), *third], path)
+            if plane.iterates is not None:
+                self._same_space([*self._ends(plane), plane.iterates], path, "projects")
+        for name, geometry in self.geometries.items():
+            starts = [
+                self.curves[text].start if text in self.curves else text
+                for text in geometry.points.values()
+            ]
+            self._same_space(starts, ["geometries", name], "measures")
         for name, ensemble in self.ensembles.items():
             if isinstance(ensemble, NetworkEnsembleSettings):
                 self._members(ensemble, ["ensembles", name])
         # A curve that is wrong in itself is wrong in every figure that shows it.
-        for section in ("curves", "planes", "ensembles"):
+        for section in ("curves", "planes", "ensembles", "geometries"):
             records = getattr(self, section)
             for name in [name for name in records if (section, name) in self.faulty]:
                 del records[name]
@@ -614,6 +666,35 @@ class _CrossChecks:
                     f"{ensemble.method} it must be {' or '.join(SCHEDULES[ensemble.method])}",
                 )
 
+    @staticmethod
+    def _ends(settings: CurveSettings | PlaneSettings) -> list[str]:
+        """Return the networks at the ends; for a file of weights any of the recipe it is of."""
+        return [
+            f"{settings.recipe}/0" if is_weight_file(text) else text
+            for text in (settings.start, settings.end)
+        ]
+
+    def _weight_file(self, text: str, path: list[str]) -> None:
+        if not Path(text).is_file():
+            self.say(
+                path,
+                f"there is no file {text}; a relative path starts from the working directory, "
+                f"{Path.cwd()}",
+            )
+
+    def _iterates(self, text: str, path: list[str]) -> None:
+        reference = self._reference(text, path)
+        if reference is None:
+            return
+        if reference.epoch is not None:
+            self.say(path, f"{text} is one snapshot; name the training, recipe/seed")
+        elif not self.recipes[reference.recipe].training.snapshot_epochs:
+            self.say(
+                path,
+                f"recipe {reference.recipe!r} keeps no snapshots; set its training.snapshots, "
+                "such as to all",
+            )
+
     def _third(self, text: str, path: list[str]) -> None:
         if "/" in text:
             self._reference(text, path)
@@ -681,6 +762,37 @@ class _CrossChecks:
                 for name in names:
                     if name in self.curves and not self.curves[name].predictions:
                         self.say(path, f"needs the predictions: true of curve {name!r}")
+            case ConnectionsFigureSettings(connections=connections):
+                for label, name in connections.items():
+                    self._keeps_snapshots(name, [*path, "connections", label])
+            case SchedulesFigureSettings():
+                for key in ("sgdr_history", "sgd_history"):
+                    self._trace(getattr(settings, key), [*path, key], snapshots=False)
+            case GeometryFigureSettings(geometry=geometry, perplexity=perplexity):
+                known = self.geometries.get(geometry)
+                if known is not None and perplexity >= len(known.points):
+                    self.say(
+                        [*path, "perplexity"],
+                        f"found {perplexity:g}; it must be below the number of points of geometry "
+                        f"{geometry!r}, {len(known.points)}",
+                    )
+            case IteratesPlaneFigureSettings(plane=plane):
+                of_plane = self.planes.get(plane)
+                if of_plane is not None and of_plane.third not in self.curves:
+                    self.say(
+                        [*path, "plane"], f"the third point of plane {plane!r} must be a chain"
+                    )
+            case ModesTableSettings(modes=modes, differences=differences, rows=connections):
+                for label, pair in connections.items():
+                    if not _is_name(label):
+                        self.say([*path, "rows", label], NO_NAME)
+                    self._same_ends([pair.segment, pair.polychain], [*path, "rows", label])
+                    self._keeps_snapshots(pair.polychain, [*path, "rows", label])
+                for label in sorted(set(differences) - set(modes)):
+                    self.say(
+                        [*path, "differences", label],
+                        f"{label!r} is no mode; modes: {', '.join(modes) or 'none'}",
+                    )
             case WidthsFigureSettings(curves=curves, option=option):
                 for name in curves:
                     self._has_option(name, option, [*path, "option"])
@@ -691,6 +803,9 @@ class _CrossChecks:
             self._parts(row, [*path, "rows", name])
         for section, key, value in artefact_parts(settings):
             if key == "rows":
+                continue
+            if section == "snapshots":
+                self._exists("curves", value, [*path, key])
                 continue
             if section in ("networks", "histories"):
                 reference = self._reference(value, [*path, key])
@@ -761,14 +876,23 @@ class _CrossChecks:
             if data is not None and not isinstance(data, TextSettings):
                 self.say(path, f"curve {name!r} is not of a language model: its data are images")
 
-    def _trace(self, text: str, path: list[str]) -> None:
+    def _keeps_snapshots(self, name: str, path: list[str]) -> None:
+        curve = self.curves.get(name)
+        if curve is None:
+            return
+        if curve.training is None or not curve.training.snapshot_epochs:
+            self.say(
+                path, f"curve {name!r} keeps no snapshots; set its training.snapshots: [20, 40]"
+            )
+
+    def _trace(self, text: str, path: list[str], *, snapshots: bool = True) -> None:
         match = REFERENCE.fullmatch(text)
         recipe = self.recipes.get(match["recipe"]) if match is not None else None
         if recipe is None:
             return
         if not recipe.training.record_test:
             self.say(path, f"the history of {text} has no test errors: set record_test: true there")
-        if not recipe.training.snapshot_epochs:
+        if snapshots and not recipe.training.snapshot_epochs:
             self.say(path, f"{text} keeps no snapshots, which the figure marks")
 
     def _row(self, name: str, curves: list[str], path: list[str]) -> None:
@@ -854,6 +978,8 @@ def artefact_parts(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
             case "rows":
                 for row in value.values():
                     yield from ((part, key, name) for part, _, name in artefact_parts(row))
+                    if isinstance(row, ConnectionSettings):
+                        yield "snapshots", key, row.polychain
             case "ensembles":
                 yield from (("ensembles", key, name) for name in value)
             case "history":
@@ -861,6 +987,19 @@ def artefact_parts(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
             case "fast_geometric" | "snapshot" | "weight_average":
                 if value is not None:
                     yield "ensembles", key, value
+            case "modes":
+                yield from (("networks", key, name) for name in value.values())
+            case "connections":
+                yield from (("snapshots", key, curve) for curve in value.values())
+            case "sgdr" | "sgd":
+                for part in value:
+                    yield from artefact_parts(part)
+            case "sgdr_history" | "sgd_history":
+                yield "histories", key, value
+            case "plane":
+                yield "planes", key, value
+            case "geometry":
+                yield "geometries", key, value
             case "curves":
                 yield from (("curves", key, curve) for curve in value)
             case "networks":

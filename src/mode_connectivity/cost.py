@@ -109,7 +109,7 @@ def _recipe(config: Config, rule: str, wildcards: Mapping[str, str]) -> RecipeSe
     match rule:
         case "train_network" | "evaluate_network":
             return config.recipes[wildcards["recipe"]]
-        case "train_curve" | "evaluate_curve":
+        case "train_curve" | "evaluate_curve" | "evaluate_curve_snapshots":
             return config.recipe_of_curve(wildcards["curve"])
         case "evaluate_plane":
             return config.recipe_of_plane(wildcards["plane"])
@@ -140,6 +140,10 @@ def _evaluations(
             return everything
         case "evaluate_curve":
             points = config.curves[wildcards["curve"]].points
+        case "evaluate_curve_snapshots":
+            curve = config.curves[wildcards["curve"]]
+            assert curve.training is not None
+            points = curve.points * len(curve.training.snapshot_epochs)
         case "evaluate_plane":
             points = config.planes[wildcards["plane"]].points ** 2
         case "collect_curve_members":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mode_connectivity.training.recipes import NetworkReference
+from mode_connectivity.training.recipes import NetworkReference, is_weight_file
 
 
 def dataset(name: str) -> str:
@@ -38,6 +38,11 @@ def plane(name: str) -> str:
     return f"planes/{name}"
 
 
+def geometry(name: str) -> str:
+    """Return the folder of a geometry."""
+    return f"geometries/{name}"
+
+
 def ensemble(name: str) -> str:
     """Return the folder of an ensemble."""
     return f"ensembles/{name}"
@@ -48,8 +53,10 @@ def weights_in(path: str, reference: str) -> Path:
 
     Args:
         path: the weights themselves or, for a snapshot, the folder of snapshots.
-        reference: ``recipe/seed`` or ``recipe/seed@epoch``.
+        reference: ``recipe/seed`` or ``recipe/seed@epoch``, or a file of weights.
     """
+    if is_weight_file(reference):
+        return Path(path)
     epoch = NetworkReference.parse(reference).epoch
     return Path(path) if epoch is None else Path(path) / snapshot(epoch)
 

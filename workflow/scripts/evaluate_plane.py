@@ -9,7 +9,7 @@ from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSetti
 from mode_connectivity.job import running_job
 from mode_connectivity.layout import weights_in
 from mode_connectivity.training.networks import open_workspace
-from mode_connectivity.training.recipes import CurveSettings, RecipeSettings
+from mode_connectivity.training.recipes import CurveSettings, NetworkReference, RecipeSettings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -27,6 +27,14 @@ if __name__ == "__main__":
             end=weights_in(snakemake.input.end, plane.end),
             third=weights_in(third, plane.third) if curve is None else Path(third),
             curve=None if curve is None else CurveSettings(**curve),
+            iterates=[
+                (str(epoch), float(epoch), weights_in(path, text))
+                for text, path in zip(
+                    snakemake.params.iterates, snakemake.input.get("iterates", []), strict=True
+                )
+                for epoch in [NetworkReference.parse(text).epoch]
+                if epoch is not None
+            ],
         )
         evaluate_plane(
             plane,

@@ -1,8 +1,9 @@
 """Curves and single networks, measured: the grids that tables and figures are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -11,7 +12,9 @@ from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
 from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.checkpoints import Progress
+from mode_connectivity.training.curves import load_curve
 from mode_connectivity.training.networks import Workspace
+from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.curves import Curve, unit_grid
 from mode_connectivity.weight_space.family import Family, Point, arc_lengths, lengths
@@ -95,12 +98,63 @@ def evaluate_curve(
         progress=progress,
     )
     write_predictions(evaluation, workspace.dataset.test.targets, grid.parent, predictions)
+    write_frame(grid, _with_lengths(evaluation, curve))
+    progress.finish()
+
+
+def evaluate_curve_snapshots(
+    curve: CurveSettings,
+    snapshots: Mapping[int, Path],
+    points: int,
+    workspace: Workspace,
+    training: TrainingSettings,
+    settings: EvaluationSettings,
+    *,
+    grid: Path,
+    fingerprint: object,
+) -> None:
+    """Measure a curve on the way of its training (Gotmare et al. 2018, figure 1).
+
+    Args:
+        curve: the curve.
+        snapshots: its vertices, by finished epochs of its training.
+        points: number of t in [0, 1], the ends included.
+        workspace: the network and the data set.
+        training: whose weight decay and augmentation hold for the measurements.
+        settings: how to measure.
+        grid: takes one row a point of each snapshot, with its ``epoch``.
+        fingerprint: identifies the job.
+    """
+    frames = []
+    parts = {
+        epoch: Progress(grid.parent, [fingerprint, epoch], f"epoch{epoch}") for epoch in snapshots
+    }
+    for epoch, path in snapshots.items():
+        snapshot = load_curve(path, curve, workspace)
+        evaluation = evaluate_family(
+            snapshot,
+            unit_grid(points),
+            workspace,
+            training,
+            settings,
+            predictions=False,
+            progress=parts[epoch],
+        )
+        frame = _with_lengths(evaluation, snapshot)
+        frame.insert(0, "epoch", epoch)
+        frames.append(frame)
+    write_frame(grid, pd.concat(frames, ignore_index=True))
+    for progress in parts.values():
+        progress.finish()
+
+
+def _with_lengths(evaluation: Evaluation, curve: Curve) -> pd.DataFrame:
+    """Add to the grid the length up to each point and its distance from the start."""
     frame = evaluation.grid
     gram, coefficients = curve.gram(), evaluation.coefficients
     frame.insert(1, "length", arc_lengths(gram, coefficients).numpy())
     frame.insert(2, "distance", lengths(gram, coefficients - coefficients[0]).numpy())
-    write_frame(grid, frame)
-    progress.finish()
+    return frame
 
 
 def evaluate_network(

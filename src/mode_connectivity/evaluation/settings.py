@@ -26,6 +26,9 @@ class PlaneSettings(Settings):
 
     start: str = Field(description="origin: a network, as recipe/seed or recipe/seed@epoch")
     end: str = Field(description="the second network, along the first axis")
+    recipe: str | None = Field(
+        None, description="the network and the data set, where start or end is a file of weights"
+    )
     third: str = Field(description="a third network, or the name of a curve for its first bend")
     points: int = Field(21, ge=2, description="lattice points a side")
     margin: float = Field(
@@ -34,8 +37,17 @@ class PlaneSettings(Settings):
         allow_inf_nan=False,
         description="around the triangle, as a share of its sides",
     )
-    iterates: list[str] = Field(
-        [],
-        description="networks that are projected onto the plane, such as the snapshots of a "
-        "training: recipe/seed@epoch, or recipe/seed for its end",
+    iterates: str | None = Field(
+        None,
+        description="a training, recipe/seed, whose snapshots are projected onto the plane",
+    )
+
+
+class GeometrySettings(Settings):
+    """Points of weight space whose distances from each other are measured."""
+
+    points: dict[str, str] = Field(
+        min_length=2,
+        description="a label, and a network as recipe/seed or recipe/seed@epoch, or the name of a "
+        "curve for its first bend",
     )

@@ -25,8 +25,15 @@ from mode_connectivity.reporting.ensemble_tables import (
 )
 from mode_connectivity.reporting.figures import ensembles as ensemble_figures
 from mode_connectivity.reporting.figures import garipov2018 as figures
+from mode_connectivity.reporting.figures import gotmare2018 as gotmare
 from mode_connectivity.reporting.figures.files import save
 from mode_connectivity.reporting.figures.planes import Plane
+from mode_connectivity.reporting.gotmare2018_tables import (
+    MODES_LAYOUT,
+    EvaluatedConnection,
+    EvaluatedMode,
+    gotmare2018_modes,
+)
 from mode_connectivity.reporting.published import Pair, load_published
 from mode_connectivity.reporting.rendering import Layout, write_table
 from mode_connectivity.reporting.settings import artefact_base
@@ -113,9 +120,7 @@ class Results:
 
     def network_predictions(self, text: str) -> StoredPredictions:
         """Return the test predictions of a network."""
-        reference = NetworkReference.parse(text)
-        folder = self.root / layout.network(reference.recipe, reference.seed)
-        return StoredPredictions(folder / "evaluation" / "predictions.safetensors")
+        return StoredPredictions(self._network(text) / "evaluation" / "predictions.safetensors")
 
     def ensemble(self, name: str) -> EvaluatedMethod:
         """Return the ensembles of a method at every budget."""
@@ -127,10 +132,25 @@ class Results:
             self.root / layout.ensemble(name),
         )
 
+    def curve_snapshots(self, name: str) -> pd.DataFrame:
+        """Return the grids of a curve at the snapshots of its training."""
+        return _read(self.root / layout.curve(name) / "snapshots.csv")
+
+    def metrics(self, text: str) -> pd.DataFrame:
+        """Return the one row of measurements of a network."""
+        return _read(self._network(text) / "evaluation" / "metrics.csv")
+
+    def network_correct(self, text: str) -> NDArray[np.bool_]:
+        """Return which test examples a network classifies correctly, [1, N]."""
+        return read_correct(self._network(text) / "evaluation" / "correct.safetensors")
+
+    def _network(self, text: str) -> Path:
+        reference = NetworkReference.parse(text)
+        return self.root / layout.network(reference.recipe, reference.seed)
+
     def history(self, text: str) -> pd.DataFrame:
         """Return the history of a network's training."""
-        reference = NetworkReference.parse(text)
-        return _read(self.root / layout.network(reference.recipe, reference.seed) / "history.csv")
+        return _read(self._network(text) / "history.csv")
 
     def counterparts(self) -> dict[Pair, Pair]:
         """Return the published rows that rows of ours stand beside, where the config names them."""
@@ -332,11 +352,19 @@ def _figure4(results: Results) -> Drawing:
     return figures.garipov2018_figure4(paths, title=title)
 
 
-def _figure5(results: Results) -> Drawing:
-    text = results.settings["history"]
+def _schedule(results: Results, text: str, *, rows_per_epoch: int | None = None) -> pd.DataFrame:
+    """Return the learning rate along a training.
+
+    Args:
+        results: the artefact's.
+        text: the network, recipe/seed.
+        rows_per_epoch: at most; a row an iteration if left out.
+    """
     facts = results.content["histories"][text]
     history = results.history(text)
     iterations = round(history["iteration"].iloc[-1] / history["epoch"].iloc[-1])
+    every = 1 if rows_per_epoch is None else max(1, iterations // rows_per_epoch)
+    steps = range(0, facts["epochs"] * iterations, every)
     schedule: AnySchedule = TypeAdapter(AnySchedule).validate_python(facts["schedule"])
     rates = [
         learning_rate(
@@ -346,17 +374,134 @@ def _figure5(results: Results) -> Drawing:
             epoch=step // iterations,
             progress=step % iterations / iterations,
         )
-        for step in range(facts["epochs"] * iterations)
+        for step in steps
     ]
+    return pd.DataFrame({"epoch": np.array(steps) / iterations, "learning_rate": rates})
+
+
+def _figure5(results: Results) -> Drawing:
+    text = results.settings["history"]
+    schedule = _schedule(results, text)
+    facts = results.content["histories"][text]
     return ensemble_figures.garipov2018_figure5(
-        history,
+        results.history(text),
         facts["snapshots"],
-        schedule=pd.DataFrame(
-            {"epoch": np.arange(len(rates)) / iterations, "learning_rate": rates}
-        ),
-        iterations_per_epoch=iterations,
+        schedule=schedule,
+        iterations_per_epoch=len(schedule) // facts["epochs"],
         title=results.title(text, "histories"),
     )
+
+
+def _modes(results: Results) -> pd.DataFrame:
+    settings = results.settings
+    modes = []
+    first = next(iter(settings["modes"]), None)
+    for label, text in settings["modes"].items():
+        facts = results.content["networks"][text]
+        metrics = results.metrics(text)
+        modes.append(
+            EvaluatedMode(
+                dataset=facts["dataset"],
+                network=facts["network"],
+                label=label,
+                setting=settings["differences"].get(label, ""),
+                metrics=metrics,
+                distance=_distance_to(results, first, label),
+                correct=results.network_correct(text),
+            )
+        )
+    connections = []
+    for label, names in settings["rows"].items():
+        chain = names["polychain"]
+        connections.append(
+            EvaluatedConnection(
+                label=names["title"] or label,
+                segment=results.curve(names["segment"]),
+                curve=results.curve(chain),
+                epochs=results.content["curves"][chain]["epochs"],
+                snapshots=results.curve_snapshots(chain),
+            )
+        )
+    return gotmare2018_modes(modes, connections, margin=settings["margin"])
+
+
+def _distance_to(results: Results, first: str | None, label: str) -> float:
+    """Return the distance of a mode to the first one, from the segment that connects them."""
+    modes = results.settings["modes"]
+    if label == first:
+        return 0.0
+    for names in results.settings["rows"].values():
+        facts = results.content["curves"][names["segment"]]
+        if {facts["start"], facts["end"]} == {modes[first], modes[label]}:
+            return float(results.curve_grid(names["segment"])["distance"].iloc[-1])
+    return float("nan")
+
+
+def _connections(results: Results) -> tuple[dict[str, pd.DataFrame], str]:
+    connections = results.settings["connections"]
+    first = next(iter(connections.values()))
+    snapshots = {label: results.curve_snapshots(name) for label, name in connections.items()}
+    return snapshots, results.title(first, "snapshots")
+
+
+def _pairs(results: Results) -> dict[str, list[gotmare.Connection]]:
+    return {
+        title: [
+            gotmare.Connection(
+                pair["start"],
+                pair["end"],
+                results.curve_grid(pair["polychain"]),
+                results.curve_grid(pair["segment"]),
+            )
+            for pair in results.settings[key]
+        ]
+        for key, title in (("sgdr", "SGDR"), ("sgd", "SGD"))
+    }
+
+
+def _pairs_title(results: Results) -> str:
+    return results.title(results.settings["sgdr"][0]["segment"], "curves")
+
+
+def _gotmare_figure2(results: Results) -> Drawing:
+    trainings = {
+        "SGDR": results.settings["sgdr_history"],
+        "SGD": results.settings["sgd_history"],
+    }
+    return gotmare.gotmare2018_figure2(
+        {title: results.history(text) for title, text in trainings.items()},
+        {title: _schedule(results, text, rows_per_epoch=20) for title, text in trainings.items()},
+        _pairs(results),
+        title=_pairs_title(results),
+    )
+
+
+def _gotmare_figure4(results: Results) -> Drawing:
+    settings = results.settings
+    folder = results.root / layout.geometry(settings["geometry"])
+    return gotmare.gotmare2018_figure4(
+        _read(folder / "points.csv"),
+        _read(folder / "distances.csv"),
+        perplexity=settings["perplexity"],
+        seed=settings["seed"],
+        title=results.title(settings["geometry"], "geometries"),
+    )
+
+
+def _on_plane(draw: Callable[..., Drawing]) -> Callable[[Results], Drawing]:
+    def make(results: Results) -> Drawing:
+        name = results.settings["plane"]
+        return draw(results.plane(name, ""), title=results.title(name, "planes"))
+
+    return make
+
+
+def _along_connections(draw: Callable[..., Drawing]) -> Callable[[Results], Drawing]:
+    def make(results: Results) -> Drawing:
+        snapshots, title = _connections(results)
+        return draw(snapshots, title=title)
+
+    return make
 
 
 def _figure6(results: Results) -> Drawing:
@@ -391,6 +536,7 @@ LAYOUTS: Mapping[str, Layout] = {
     **tables.LAYOUTS,
     **ensemble_tables.ENSEMBLE_LAYOUTS,
     "garipov2018_table3": language_models.TABLE3_LAYOUT,
+    "gotmare2018_modes": MODES_LAYOUT,
 }
 TABLES: Mapping[str, Callable[[Results], pd.DataFrame]] = {
     "garipov2018_table1": _table1,
@@ -399,6 +545,7 @@ TABLES: Mapping[str, Callable[[Results], pd.DataFrame]] = {
     "garipov2018_imagenet": _imagenet_table,
     "garipov2018_curve_ensemble": _curve_ensemble_table,
     "garipov2018_trivial_path": _trivial_path_table,
+    "gotmare2018_modes": _modes,
 }
 FIGURES: Mapping[str, Callable[[Results], Drawing]] = {
     "garipov2018_figure1": _figure1,
@@ -410,4 +557,16 @@ FIGURES: Mapping[str, Callable[[Results], Drawing]] = {
     "garipov2018_figure7": _figure7,
     "garipov2018_figure8": _figure7,
     "garipov2018_trivial_path": _trivial_path_figure,
+    "gotmare2018_figure1": _along_connections(gotmare.gotmare2018_figure1),
+    "gotmare2018_figure2": _gotmare_figure2,
+    "gotmare2018_figure3": _on_plane(gotmare.gotmare2018_figure3),
+    "gotmare2018_figure4": _gotmare_figure4,
+    "gotmare2018_figure5": _on_plane(gotmare.gotmare2018_figure5),
+    "gotmare2018_figure6": _on_plane(gotmare.gotmare2018_figure6),
+    "gotmare2018_figure7": lambda results: gotmare.gotmare2018_figure7(
+        _pairs(results), title=_pairs_title(results)
+    ),
+    "gotmare2018_figure8": _along_connections(gotmare.gotmare2018_figure8),
+    "gotmare2018_figure9": _along_connections(gotmare.gotmare2018_figure9),
+    "gotmare2018_figure10": _along_connections(gotmare.gotmare2018_figure10),
 }

@@ -126,6 +126,72 @@ class TwoNetworkEnsemblesFigureSettings(Settings):
     random_segment: str
 
 
+class ConnectionSettings(Settings):
+    """Two networks, and what connects them."""
+
+    title: str = Field("", description="in the table, such as GA; empty: the name of the row")
+    segment: str
+    polychain: str
+
+
+class ModesTableSettings(Settings):
+    """The modes of Gotmare et al. 2018, and how they are connected."""
+
+    modes: dict[str, str] = Field({}, description="a label, and a network as recipe/seed")
+    differences: dict[str, str] = Field(
+        {}, description="by label, how a mode's training differs from the first one's"
+    )
+    rows: dict[str, ConnectionSettings] = Field(min_length=1, description="the connections")
+    margin: PositiveFloat = Field(
+        1.0, description='points of accuracy that count as "almost as well"'
+    )
+
+
+class ConnectionsFigureSettings(Settings):
+    """Figures 1, 8, 9 and 10 of Gotmare et al. 2018: curves at the snapshots of their training."""
+
+    connections: dict[str, str] = Field(
+        min_length=1, description="a label such as GA, and a curve that keeps snapshots"
+    )
+
+
+class IteratePairSettings(Settings):
+    """Two iterates of one training, and what connects them."""
+
+    start: str = Field(description="label, such as w30")
+    end: str
+    segment: str
+    polychain: str
+
+
+class IteratesFigureSettings(Settings):
+    """Figure 7 of Gotmare et al. 2018: connections between iterates of SGDR and of SGD."""
+
+    sgdr: list[IteratePairSettings] = Field(min_length=1)
+    sgd: list[IteratePairSettings] = Field(min_length=1)
+
+
+class SchedulesFigureSettings(IteratesFigureSettings):
+    """Figure 2 of Gotmare et al. 2018: the two trainings, and connections between iterates."""
+
+    sgdr_history: str = Field(description="a network, recipe/seed, whose history has test errors")
+    sgd_history: str
+
+
+class IteratesPlaneFigureSettings(Settings):
+    """Figures 3, 5 and 6 of Gotmare et al. 2018: a plane with projected iterates."""
+
+    plane: str
+
+
+class GeometryFigureSettings(Settings):
+    """Figure 4 of Gotmare et al. 2018: modes and bends in two dimensions."""
+
+    geometry: str
+    perplexity: PositiveFloat = Field(5.0, description="of t-SNE; below the number of points")
+    seed: int = Field(0, ge=0)
+
+
 class ArtefactSettings(Settings):
     """What each artefact shows; one that is absent is not built at this scale."""
 
@@ -143,6 +209,17 @@ class ArtefactSettings(Settings):
     garipov2018_figure6: EnsemblesOverTimeFigureSettings | None = None
     garipov2018_figure7: PlanesFigureSettings | None = None
     garipov2018_figure8: PlanesFigureSettings | None = None
+    gotmare2018_modes: ModesTableSettings | None = None
+    gotmare2018_figure1: ConnectionsFigureSettings | None = None
+    gotmare2018_figure2: SchedulesFigureSettings | None = None
+    gotmare2018_figure3: IteratesPlaneFigureSettings | None = None
+    gotmare2018_figure4: GeometryFigureSettings | None = None
+    gotmare2018_figure5: IteratesPlaneFigureSettings | None = None
+    gotmare2018_figure6: IteratesPlaneFigureSettings | None = None
+    gotmare2018_figure7: IteratesFigureSettings | None = None
+    gotmare2018_figure8: ConnectionsFigureSettings | None = None
+    gotmare2018_figure9: ConnectionsFigureSettings | None = None
+    gotmare2018_figure10: ConnectionsFigureSettings | None = None
 
 
 def artefact_base(artefact: str) -> str:

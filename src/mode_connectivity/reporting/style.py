@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
+import matplotlib
 import matplotlib.style
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -37,7 +39,7 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
 COLOUR_MAP = "viridis"
 """Perceptually uniform, ordered in lightness: it survives grey print and colour blindness."""
 
-_Dashes = str | tuple[float, tuple[float, ...]]
+_Dashes = Literal["-"] | tuple[float, tuple[float, ...]]
 
 _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -87,13 +89,14 @@ class LineStyle:
 
         Args:
             points: Number of points of the line; about eight of them get a marker.
-            first_marker: The first of these, so that the markers of close lines do not coincide.
+            first_marker: Where they begin, so that the markers of close lines do not coincide.
         """
+        step = max(1, points // 8)
         return {
             "color": self.colour,
             "linestyle": self.dashes,
             "marker": self.marker,
-            "markevery": (first_marker, max(1, points // 8)),
+            "markevery": (first_marker % step, step),
         }
 
 
@@ -114,6 +117,32 @@ METHODS: dict[str, LineStyle] = {
 """By the titles that methods of ensembling have in tables."""
 
 
+SCHEMES: dict[str, LineStyle] = {
+    "SGD": LineStyle(GREY, (0, (4, 1.5)), "s"),
+    "SGDR": LineStyle(BLUE, "-", "o"),
+}
+"""By the names of learning rate schemes in Gotmare et al. 2018."""
+
+SEGMENT_DASHES: _Dashes = (0, (3.5, 1.5))
+"""Where several curves stand beside their segments in one panel: a colour a pair."""
+
+_PAIRS = (
+    LineStyle(BLUE, "-", "o"),
+    LineStyle(VERMILLION, "-", "^"),
+    LineStyle(GREEN, "-", "s"),
+    LineStyle(PURPLE, "-", "D"),
+    LineStyle(ORANGE, "-", "v"),
+    LineStyle(BLACK, "-", "X"),
+)
+
+_STEPS: tuple[tuple[_Dashes, str], ...] = (
+    ((0, (1.2, 1.2)), "v"),
+    ((0, (3, 1.2)), "s"),
+    ((0, (6, 1.2, 1.2, 1.2)), "^"),
+    ("-", "o"),
+)
+
+
 def line_style(name: str) -> LineStyle:
     """Return the style of a named curve.
 
@@ -130,6 +159,36 @@ def method_style(name: str) -> LineStyle:
         UserError: If no such method is known.
     """
     return _style(name, METHODS, "method")
+
+
+def scheme_style(name: str) -> LineStyle:
+    """Return the style of a learning rate scheme.
+
+    Raises:
+        UserError: If no such scheme is known.
+    """
+    return _style(name, SCHEMES, "learning rate scheme")
+
+
+def pair_style(index: int) -> LineStyle:
+    """Return the style of the index-th pair of networks of a panel; they repeat after six."""
+    return _PAIRS[index % len(_PAIRS)]
+
+
+def ordered_styles(count: int) -> list[LineStyle]:
+    """Return styles of lines that have an order, such as the epochs of a training.
+
+    They go from light to dark, and to a solid line at the end.
+
+    Args:
+        count: Number of lines.
+    """
+    places = [0.72 * (count - 1 - index) / max(1, count - 1) for index in range(count)]
+    steps = [_STEPS[(index - count) % len(_STEPS)] for index in range(count)]
+    return [
+        LineStyle(to_hex(matplotlib.colormaps[COLOUR_MAP](place)), dashes, marker)
+        for place, (dashes, marker) in zip(places, steps, strict=True)
+    ]
 
 
 def _style(name: str, styles: Mapping[str, LineStyle], kind: str) -> LineStyle:

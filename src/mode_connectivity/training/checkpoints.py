@@ -72,10 +72,11 @@ class Progress:
     Args:
         folder: the folder of the outputs.
         fingerprint: identifies the job; see :class:`Checkpoint`.
+        part: tells jobs apart that may run at once in one folder.
     """
 
-    def __init__(self, folder: Path, fingerprint: object) -> None:
-        self._folder = folder / PROGRESS
+    def __init__(self, folder: Path, fingerprint: object, part: str = "") -> None:
+        self._folder = folder / PROGRESS / part
         self._snapshots = self._folder / "snapshots"
         self.checkpoint = Checkpoint(
             self._folder / "checkpoint.safetensors", canonical_json(fingerprint)
@@ -112,5 +113,7 @@ class Progress:
                 path.replace(snapshots / path.name)
         # What was set aside stays for the user to look at.
         shutil.rmtree(self._snapshots, ignore_errors=True)
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
+        folder = self._folder
+        while PROGRESS in folder.parts and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent

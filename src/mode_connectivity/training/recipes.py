@@ -107,6 +107,11 @@ class RecipeSettings(Settings):
         return self
 
 
+def is_weight_file(text: str) -> bool:
+    """Tell whether a network is named by a file of weights, not by a recipe and a seed."""
+    return text.endswith(".safetensors")
+
+
 class NetworkReference(Settings):
     """A trained network: a recipe, a seed and, for a snapshot, an epoch."""
 
@@ -146,9 +151,15 @@ class CurveSettings(Settings):
     """A curve between two networks, and the grid at which it is evaluated."""
 
     kind: CurveKind
-    start: str = Field(description="the network at t = 0, as recipe/seed or recipe/seed@epoch")
+    start: str = Field(
+        description="the network at t = 0, as recipe/seed or recipe/seed@epoch, or a file of "
+        "weights, path/to/weights.safetensors"
+    )
     end: str = Field(
         description="the network at t = 1; for a random segment, the one whose distance it has"
+    )
+    recipe: str | None = Field(
+        None, description="the network and the data set, where start or end is a file of weights"
     )
     bends: PositiveInt = 1
     training: TrainingSettings | None = None
@@ -167,6 +178,10 @@ class CurveSettings(Settings):
             raise ValueError(
                 f"a {self.kind} is trained: give its training, such as {{epochs: 50}}; what is "
                 "left out is that of the recipe at its start"
+            )
+        if self.recipe is None and any(map(is_weight_file, (self.start, self.end))):
+            raise ValueError(
+                "an end is a file of weights: say with recipe which network and data set it is of"
             )
         for key in ("training", "bends"):
             if not self.trained and key in self.model_fields_set and getattr(self, key):

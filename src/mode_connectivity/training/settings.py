@@ -192,7 +192,11 @@ class TrainingSettings(Settings):
     """One training: of a network, or of the bends of a curve."""
 
     epochs: PositiveInt
-    batch_size: PositiveInt = Field(128, description="of a text: parallel streams")
+    batch_size: PositiveInt = Field(
+        128,
+        description="of a text: parallel streams; one larger than the training set makes one batch "
+        "an epoch",
+    )
     learning_rate: PositiveFloat
     optimiser: OptimiserSettings = OptimiserSettings()
     schedule: AnySchedule = PiecewiseLinearSchedule(name="piecewise_linear")
@@ -204,10 +208,10 @@ class TrainingSettings(Settings):
         35,
         description="steps of truncated back-propagation through time; of texts only",
     )
-    snapshots: list[NonNegativeInt] | Literal["minima"] = Field(
+    snapshots: list[NonNegativeInt] | Literal["minima", "all"] = Field(
         default=[],
         description="finished epochs after which the weights are kept, 0 for those it begins "
-        "with; or minima, where the learning rate of a cyclic schedule is lowest",
+        "with; minima, where the learning rate of a cyclic schedule is lowest; or all",
     )
     checkpoints: list[PositiveInt] = Field(
         default=[],
@@ -227,6 +231,8 @@ class TrainingSettings(Settings):
     @property
     def snapshot_epochs(self) -> list[int]:
         """The finished epochs after which the weights are kept, ascending."""
+        if self.snapshots == "all":
+            return list(range(1, self.epochs + 1))
         if isinstance(self.snapshots, str):
             return list(minima(self.schedule, self.epochs))
         return sorted(self.snapshots)
@@ -246,6 +252,12 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _cycles_fit(self) -> Self:
+        restarts = self.schedule
+        if isinstance(restarts, CosineRestartsSchedule) and restarts.period > self.epochs:
+            raise ValueError(
+                f"the first period of {restarts.period} epochs is longer than the training of "
+                f"{self.epochs} epochs: nothing restarts; shorten it, or choose schedule cosine"
+            )
         if self.snapshots == "minima" or isinstance(
             self.schedule, CosineCyclesSchedule | CyclicSchedule
         ):

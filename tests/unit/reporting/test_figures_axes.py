@@ -42,3 +42,26 @@ def test_axis_stays_plain_where_nothing_towers(axis):
     split_scale(axis, 2.0, 4.0, 4.5)
     assert axis.get_yscale() == "linear"
     assert axis.get_ylim()[1] > 4.5
+
+
+def test_in_falling_order_the_fine_scale_is_above(axis):
+    split_scale(axis, 100.0, 90.0, 10.0)
+    bottom, top = axis.get_ylim()
+    assert bottom < 10 and top == 100
+    assert height(axis, 100) == pytest.approx(1)
+    assert height(axis, 95) == pytest.approx(1 - LOWER_SHARE / 2)
+    assert height(axis, 90) == pytest.approx(1 - LOWER_SHARE)
+    assert height(axis, (90 + bottom) / 2) == pytest.approx((1 - LOWER_SHARE) / 2)
+    scale = axis.yaxis.get_transform()
+    np.testing.assert_allclose(scale.inverted().transform(scale.transform([20, 93])), [20, 93])
+    ticks = axis.get_yticks()
+    assert sum(ticks >= 90) >= 3 and sum(ticks < 90) >= 1
+    texts = [text.get_text() for text in axis.get_yticklabels()]
+    assert [float(text) for text in texts] == ticks.tolist()
+
+
+def test_a_falling_axis_stays_plain_where_nothing_falls_far(axis):
+    split_scale(axis, 100.0, 90.0, 88.0)
+    assert axis.get_yscale() == "linear"
+    bottom, top = axis.get_ylim()
+    assert bottom < 88 and top == 100

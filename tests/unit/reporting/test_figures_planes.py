@@ -4,13 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
+from matplotlib.text import Annotation
 
 from mode_connectivity.reporting.figures.planes import (
     Plane,
     Surface,
     contour_levels,
     draw_planes,
+    symbol,
 )
+from mode_connectivity.reporting.style import COLUMN_WIDTH, TEXT_WIDTH
 from mode_connectivity.settings import UserError
 
 LOSS = Surface("train_loss", "Train loss", clip=5.0, first_step=0.01)
@@ -188,7 +191,9 @@ def test_points_that_are_not_finite_are_grey_empty_and_counted(caplog):
     assert "3 of 225 values are not finite" in caplog.text
     assert numbers["train_loss"][[0, 1, 15]].isna().all()
     assert numbers.loc[numbers["kind"] == "grid", "train_loss"].notna().sum() == 222
-    assert axis.get_facecolor() == to_rgba("#BBBBBB")
+    behind = axis.patches[0]
+    assert behind.get_facecolor() == to_rgba("#BBBBBB")
+    assert behind.get_bbox().extents.tolist() == pytest.approx([-0.6, -0.4, 3.6, 2.4])
 
 
 def test_a_flat_surface_is_drawn():
@@ -234,3 +239,110 @@ def test_planes_of_different_pairs_are_refused():
 def test_an_unknown_colour_map_is_refused():
     with pytest.raises(UserError, match="'viridiss'; did you mean 'viridis'"):
         draw(planes(), colour_map="viridiss")
+
+
+LOG = Surface("train_loss", "Train loss")
+
+
+def trajectory(x, y, epochs=None):
+    epochs = np.arange(len(x)) + 1.0 if epochs is None else epochs
+    iterates = pd.DataFrame(
+        {"kind": "iterate", "x": x, "y": y, "epoch": epochs, "distance": 10.0 / epochs}
+    )
+    return Plane("Curve", grid(), pd.concat([points(), iterates]), "Bezier", ("w70", "w150"))
+
+
+def epoch_labels(axis):
+    # Labels of contours are no annotations.
+    texts = [text for text in axis.texts if isinstance(text, Annotation)]
+    return [text for text in texts if text.get_text().isdigit()]
+
+
+def test_levels_of_a_logarithmic_scale_grow_by_one_factor():
+    assert contour_levels(0.001, 10.0, None, 4) == [0.001, 0.01, 0.1, 1.0, 10.0]
+    assert contour_levels(3.0, 3.0, None, 2)[0] == 3.0
+
+
+def test_a_logarithmic_scale_gives_values_without_a_logarithm_the_lowest_colour():
+    surface = grid()
+    surface.loc[112, "train_loss"] = 0.0
+    figure, numbers = draw([Plane("Curve", surface, points(), "Bezier")], [LOG])
+    assert numbers["train_loss"].min() == 0
+    bar = next(axis for axis in figure.axes if axis.get_label() == "<colorbar>")
+    written = [float(text.get_text()) for text in bar.get_yticklabels()]
+    assert 0 < written[0] <= surface["train_loss"][surface["train_loss"] > 0].min()
+    filled, lines = contours_of(panels_of(figure)[0])
+    np.testing.assert_allclose(lines.levels, np.log(written[1:-1]))
+    # Nothing is below the lowest level, so the zero has its colour and not that of the grey.
+    assert filled.zmin >= filled.levels[0]
+    with pytest.raises(UserError, match="'train_loss': no value is positive"):
+        draw([broken_grid(train_loss=0.0)], [LOG])
+
+
+def test_quantities_of_one_plane_stand_side_by_side():
+    plane = Plane("Curve", grid(), points(), "Bezier")
+    figure, _ = draw([plane], [LOSS, ERROR])
+    first, second = panels_of(figure)
+    assert first.get_subplotspec().rowspan == second.get_subplotspec().rowspan
+    assert first.get_subplotspec().colspan.start == 0
+    assert second.get_subplotspec().colspan.start == 1
+    assert figure.get_figwidth() == TEXT_WIDTH
+    assert draw([plane])[0].get_figwidth() == COLUMN_WIDTH
+
+
+def test_iterates_are_joined_in_the_order_of_epochs_and_listed():
+    plane = trajectory([0.2, 1.0, 0.6], [0.5, 0.5, 1.0], np.array([10.0, 30.0, 20.0]))
+    figure, numbers = draw([plane])
+    axis = panels_of(figure)[0]
+    path = [[0.2, 0.5], [0.6, 1.0], [1.0, 0.5]]
+    assert sum(np.array_equal(line.get_xydata(), path) for line in axis.lines) == 2
+    iterates = numbers[numbers["kind"] == "iterate"]
+    assert iterates["label"].tolist() == ["10", "20", "30"]
+    assert iterates["epoch"].tolist() == [10, 20, 30]
+    assert iterates["distance"].tolist() == [1, 0.5, 10 / 30]
+    assert "up to 1 off the plane" in figure.get_supxlabel()
+    assert numbers.loc[numbers["kind"] == "endpoint", "label"].tolist() == ["w70", "w150"]
+    assert "$w_{70}$ towards $w_{150}$" in figure.get_supxlabel()
+    assert "$w_{150}$" in [text.get_text() for text in axis.texts]
+
+
+def test_a_few_iterates_are_labelled_apart_from_each_other_and_from_the_marks():
+    x = np.linspace(0.1, 2.9, 100)
+    figure, _ = draw([trajectory(x, np.full(100, 1.0))])
+    axis = panels_of(figure)[0]
+    labels = epoch_labels(axis)
+    epochs = [int(text.get_text()) for text in labels]
+    assert {1, 100} <= set(epochs) and 4 <= len(epochs) <= 8
+    assert all(epoch % 10 == 0 for epoch in set(epochs) - {1})
+    for text, epoch in zip(labels, epochs, strict=True):
+        assert text.xy == pytest.approx((x[epoch - 1], 1.0))
+    gaps = np.diff(sorted(text.xy[0] for text in labels))
+    assert gaps.min() > 0.13 * np.ptp(axis.get_xlim())
+    crowded, _ = draw([trajectory([0.01, 2.99], [0.0, 0.01])])
+    assert not epoch_labels(panels_of(crowded)[0])
+
+
+def test_panels_grow_to_iterates_near_the_lattice_and_count_those_beyond():
+    figure, _ = draw([trajectory([-40.0, -30.0, -2.0, 0.5], [0.0, 0.5, 0.5, 0.5])])
+    axis = panels_of(figure)[0]
+    left, right = axis.get_xlim()
+    assert -2.5 < left < -2.0 and right == pytest.approx(3.6)
+    assert axis.get_ylim() == pytest.approx((-0.4, 2.4))
+    assert axis.get_title() == "Curve\n2 iterates (epochs 1 to 2) out of sight"
+
+
+def test_iterates_without_their_epoch_are_refused():
+    plane = trajectory([0.5], [0.5])
+    with pytest.raises(UserError, match="points: no column 'epoch'"):
+        draw([Plane("Curve", grid(), plane.points.drop(columns="epoch"), "Bezier")])
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("w70", "$w_{70}$"), ("theta", r"$\theta$"), ("theta2", r"$\theta_{2}$"), ("G", "$G$"),
+        ("SGD 5$", r"SGD 5\$"),
+    ],
+)  # fmt: skip
+def test_labels_are_set_as_symbols(label, text):
+    assert symbol(label) == text

@@ -1,5 +1,6 @@
 """Filled contours of a loss over planes of weight space, with what lies in them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, MaxNLocator
 
@@ -21,6 +23,7 @@ from mode_connectivity.reporting.figures.frames import finite, require_columns
 from mode_connectivity.reporting.style import (
     BLACK,
     COLOUR_MAP,
+    COLUMN_WIDTH,
     SMALL,
     TEXT_WIDTH,
     line_style,
@@ -30,7 +33,13 @@ from mode_connectivity.settings import UserError, nearest
 
 Array = npt.NDArray[Any]
 
-POINT_KINDS = ("endpoint", "bend", "curve")
+POINT_KINDS = ("endpoint", "bend", "curve", "iterate")
+
+# Of the lattice's extent on each side: how far a panel grows to show iterates beyond the lattice.
+_REACH = 0.5
+# Of the panel: how far the labels of iterates stay from each other and from other marks.
+_LABEL_GAP = 0.14
+_MOST_LABELS = 15
 
 
 @dataclass(frozen=True)
@@ -40,15 +49,19 @@ class Plane:
     Attributes:
         title: Above the panel.
         grid: ``grid.csv``: a full lattice, ``x`` varying fastest.
-        points: ``points.csv``: ``kind`` (endpoint, bend or curve), ``t``, ``x``, ``y``.
+        points: ``points.csv``: ``kind`` (endpoint, bend, curve or iterate), ``t``, ``x``, ``y``;
+            where there are iterates of a training run, projected onto the plane, also ``epoch``
+            and ``distance`` (from the plane).
         curve: The name of the curve in the plane, such as Bezier; None where the plane is spanned
             by independent optima: its bend, if it has one, is then drawn as an optimum.
+        names: Of the endpoints, such as w70; w1, w2, ... with a hat where there are none.
     """
 
     title: str
     grid: pd.DataFrame
     points: pd.DataFrame
     curve: str | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,16 +73,17 @@ class Surface:
         label: On the colour bar, with its unit.
         clip: Values above share one colour; ignored where all values are above.
         first_step: From the lowest value to the first contour above it; further steps grow
-            geometrically up to ``clip``.
+            geometrically up to ``clip``. None for a logarithmic scale: the levels themselves
+            grow geometrically, and values that are not positive share the lowest colour.
     """
 
     column: str
     label: str
-    clip: float
-    first_step: float
+    clip: float = float("inf")
+    first_step: float | None = None
 
 
-def contour_levels(low: float, high: float, first_step: float, bands: int) -> list[float]:
+def contour_levels(low: float, high: float, first_step: float | None, bands: int) -> list[float]:
     """Return contour levels whose height above the lowest value grows geometrically.
 
     As in the figures of Garipov et al. 2018 (whose code takes 7 bands from exp(-5) for a loss and
@@ -79,16 +93,20 @@ def contour_levels(low: float, high: float, first_step: float, bands: int) -> li
     Args:
         low: The lowest value drawn.
         high: The highest, or the value at which colours are clipped.
-        first_step: Height of the first contour above ``low``.
+        first_step: Height of the first contour above ``low``; None if the levels themselves are
+            to grow geometrically, for which ``low`` must be positive.
         bands: Number of bands, one less than there are levels.
 
     Returns:
         ``bands + 1`` ascending levels, the first at or just below ``low``, the last at or just
         above ``high``.
     """
-    span = high - low if high > low else first_step
-    steps = np.geomspace(min(first_step, span / bands), span, bands)
-    exact = [low, *(low + steps).tolist()]
+    if first_step is None:
+        exact = list(np.geomspace(low, high if high > low else 2 * low, bands + 1))
+    else:
+        span = high - low if high > low else first_step
+        steps = np.geomspace(min(first_step, span / bands), span, bands)
+        exact = [low, *(low + steps).tolist()]
     for digits in range(2, 16):
         levels = [float(f"{level:.{digits}g}") for level in exact]
         levels[0] = _outward(exact[0], levels[0], digits, -1)
@@ -116,6 +134,7 @@ def draw_planes(
 ) -> tuple[Figure, pd.DataFrame]:
     """Draw planes side by side, one row of panels a quantity, one colour scale a row.
 
+    The quantities of a single plane stand side by side, one of them in a figure of one column.
     All planes have their origin in the first endpoint and their x axis through the second, which
     the panels share. Contours are placed between the points of the lattice by interpolating on
     the (logarithmic) scale of the levels: a loss grows tenfold from one point to the next, and
@@ -123,21 +142,21 @@ def draw_planes(
 
     Args:
         planes: The panels of a row.
-        surfaces: The rows.
+        surfaces: The rows, or the panels of a single plane.
         where: Name of the figure, for messages.
         bands: Number of colours below the clipping value.
         colour_map: Name of a matplotlib colour map, dark at the low end.
         title: A line above all panels.
 
     Returns:
-        The figure and its numbers: ``panel``, ``kind`` (grid, endpoint, bend, curve), ``label``,
-        ``t``, ``x``, ``y`` and a column a quantity, unclipped; values that are not finite are
-        empty and drawn grey.
+        The figure and its numbers: ``panel``, ``kind`` (grid, endpoint, bend, curve, iterate),
+        ``label``, ``t``, ``x``, ``y``, where there are iterates ``epoch`` and ``distance``, and a
+        column a quantity, unclipped; values that are not finite are empty and drawn grey.
 
     Raises:
         UserError: If a column or an endpoint is missing, a grid is no full lattice, the planes
-            have different second endpoints, a quantity has no finite value, or the colour map
-            is unknown.
+            have different second endpoints, a quantity has no finite value (or, on a logarithmic
+            scale, no positive one), or the colour map is unknown.
     """
     if colour_map not in matplotlib.colormaps:
         raise UserError(
@@ -148,9 +167,9 @@ def draw_planes(
     marks = [_marks(plane, f"{where}, panel {plane.title!r}") for plane in planes]
     _check_shared_axis(planes, marks, where)
 
-    rows = len(surfaces)
-    figure = new_figure(TEXT_WIDTH, 0.35 + 1.95 * rows, title)
-    axes = figure.subplots(rows, len(planes), sharex=True, sharey="col", squeeze=False)
+    figure, axes = _new_panels(len(surfaces), len(planes), title)
+    limits = [_limits(lattice, mark) for lattice, mark in zip(lattices, marks, strict=True)]
+    x_limits = np.array([min(x[0] for x, _ in limits), max(x[1] for x, _ in limits)])
     numbers = [
         _numbers(plane, lattice, mark)
         for plane, lattice, mark in zip(planes, lattices, marks, strict=True)
@@ -165,19 +184,26 @@ def draw_planes(
             remarks.append(remark)
             table[surface.column] = np.nan
             table.loc[table["kind"] == "grid", surface.column] = masked
-        scale = _ColourScale(values, surface, bands, colour_map)
+        scale = _ColourScale(values, surface, bands, colour_map, f"{where}, {surface.column!r}")
         for column, plane in enumerate(planes):
             axis = axes[row, column]
+            axis.set_xlim(x_limits)
+            axis.set_ylim(limits[column][1])
             scale.fill(axis, *lattices[column], values[column], _obstacles(marks[column]))
             _draw_marks(axis, plane, marks[column])
-            heading = plane.title if row == 0 else ""
-            axis.set_title("\n".join(text for text in (heading, remarks[column]) if text))
+            heading = plane.title if row == 0 or len(planes) == 1 else ""
+            outside = _out_of_sight(marks[column], x_limits, limits[column][1])
+            lines = [text for text in (heading, remarks[column], outside) if text]
+            axis.set_title("\n".join(lines))
             axis.xaxis.set_major_locator(MaxNLocator(4))
             axis.yaxis.set_major_locator(MaxNLocator(4))
         scale.add_bar(figure, list(axes[row]))
-    figure.supxlabel(
-        r"Distance from $\hat w_1$ towards $\hat w_2$ ($L_2$, in weight space)", fontsize=8
-    )
+    first, second = marks[0]["label"][:2]
+    hat = not planes[0].names
+    across = f"Distance from {symbol(first, hat=hat)} towards {symbol(second, hat=hat)}"
+    place = " ($L_2$)" if axes.size == 1 else " ($L_2$, in weight space)"
+    # One text, for a legend outside the panels would be drawn over it.
+    figure.supxlabel("\n".join([across + place, *_about_iterates(marks)]), fontsize=8)
     figure.supylabel("Distance orthogonal to it", fontsize=8)
     return figure, pd.concat(numbers, ignore_index=True)
 
@@ -186,9 +212,18 @@ class _ColourScale:
     """The colours of one row of panels."""
 
     def __init__(
-        self, values: Sequence[Array], surface: Surface, bands: int, colour_map: str
+        self, values: Sequence[Array], surface: Surface, bands: int, colour_map: str, where: str
     ) -> None:
-        lowest = min(float(np.nanmin(panel)) for panel in values)
+        self._logarithmic = surface.first_step is None
+        lowest = min(
+            float(np.nanmin(panel, where=panel > 0 if self._logarithmic else True, initial=np.inf))
+            for panel in values
+        )
+        if lowest == np.inf:
+            raise UserError(
+                f"{where}: no value is positive, as a logarithmic scale needs; "
+                "check the weights it was evaluated at"
+            )
         highest = max(float(np.nanmax(panel)) for panel in values)
         # Where even the lowest value is above the clip, clipping would leave a single colour.
         self._clipped = lowest < surface.clip < highest
@@ -204,6 +239,9 @@ class _ColourScale:
         self._lowest = self._levels[0]
 
     def _stretch(self, values: npt.ArrayLike) -> Array:
+        if self._logarithmic:
+            logarithms: Array = np.log(np.maximum(np.asarray(values, np.float64), self._lowest))
+            return logarithms
         # One first step above the lowest level, so that the logarithm exists there.
         heights = np.asarray(values, dtype=np.float64) - self._lowest
         stretched: Array = np.log(heights + self._levels[1] - self._lowest)
@@ -215,7 +253,11 @@ class _ColourScale:
         surface = np.ma.masked_invalid(self._stretch(values))
         # The lowest level may equal the lowest value, whose region would then be left out.
         fill_levels = [levels[0] - 1e-9, *levels[1:]]
-        axis.set_facecolor("#BBBBBB")
+        axis.add_patch(
+            Rectangle(
+                (x[0], y[0]), np.ptp(x), np.ptp(y), facecolor="#BBBBBB", linewidth=0, zorder=0
+            )
+        )
         axis.contourf(
             x, y, surface, levels=fill_levels, cmap=self._map, extend="max",
             norm=BoundaryNorm(fill_levels, self._map.N),
@@ -250,6 +292,47 @@ class _ColourScale:
         bar.ax.minorticks_off()
         note = f"\nclipped at {clip}" if self._clipped else ""
         bar.set_label(self._surface.label + note)
+
+
+def _new_panels(quantities: int, planes: int, title: str | None) -> tuple[Figure, Array]:
+    """Return a figure and its panels ``[quantities, planes]``."""
+    if planes > 1:
+        figure = new_figure(TEXT_WIDTH, 0.35 + 1.95 * quantities, title)
+        return figure, figure.subplots(quantities, planes, sharex=True, sharey="col", squeeze=False)
+    figure = new_figure(COLUMN_WIDTH if quantities == 1 else TEXT_WIDTH, 2.9, title)
+    return figure, figure.subplots(1, quantities, sharex=True, sharey=True, squeeze=False).T
+
+
+def _limits(lattice: tuple[Array, Array], marks: pd.DataFrame) -> Array:
+    """Return the x and y limits ``[2, 2]`` that hold all but iterates far from the lattice."""
+    is_iterate = (marks["kind"] == "iterate").to_numpy()
+    points = marks[["x", "y"]].to_numpy()
+    iterates, fixed = points[is_iterate], points[~is_iterate]
+    low = np.minimum([places[0] for places in lattice], fixed.min(axis=0))
+    high = np.maximum([places[-1] for places in lattice], fixed.max(axis=0))
+    margin, reach = 0.04 * (high - low), _REACH * (high - low)
+    near = iterates[((iterates >= low - reach) & (iterates <= high + reach)).all(axis=1)]
+    return np.stack(
+        [np.vstack([low, near - margin]).min(axis=0), np.vstack([high, near + margin]).max(axis=0)],
+        axis=1,
+    )
+
+
+def _out_of_sight(marks: pd.DataFrame, x: Array, y: Array) -> str:
+    """Return a remark about iterates beyond the limits of a panel."""
+    iterates = marks[marks["kind"] == "iterate"]
+    hidden = iterates[~(iterates["x"].between(*x) & iterates["y"].between(*y))]
+    if hidden.empty:
+        return ""
+    epochs = f"{hidden['epoch'].min():g} to {hidden['epoch'].max():g}"
+    return f"{len(hidden)} iterates (epochs {epochs}) out of sight"
+
+
+def _about_iterates(marks: Sequence[pd.DataFrame]) -> list[str]:
+    iterates = pd.concat([mark[mark["kind"] == "iterate"] for mark in marks])
+    if iterates.empty:
+        return []
+    return [f"Dots: iterates by epoch, up to {iterates['distance'].max():.3g} off the plane"]
 
 
 def _lattice(plane: Plane, where: str) -> tuple[Array, Array]:
@@ -287,11 +370,14 @@ def _marks(plane: Plane, where: str) -> pd.DataFrame:
             f"{where}: kind {unknown[0]!r}; allowed are {', '.join(POINT_KINDS)}"
             f"{nearest(unknown[0], POINT_KINDS)}; evaluate the plane again"
         )
-    points = plane.points[["kind", "t", "x", "y"]].astype({"t": float, "x": float, "y": float})
+    iterates = plane.points["kind"] == "iterate"
+    columns = ["t", "x", "y", *(["epoch", "distance"] if iterates.any() else [])]
+    require_columns(plane.points, columns, where)
+    points = plane.points[["kind", *columns]].astype(dict.fromkeys(columns, float))
     if not np.isfinite(points[["x", "y"]].to_numpy()).all():
         raise UserError(f"{where}: a coordinate is not a finite number; evaluate the plane again")
     if plane.curve is None:
-        optima = points[points["kind"] != "curve"].assign(kind="endpoint")
+        optima = points[points["kind"].isin(["endpoint", "bend"])].assign(kind="endpoint")
         curve, bends = points.iloc[:0], points.iloc[:0]
     else:
         optima = points[points["kind"] == "endpoint"]
@@ -302,10 +388,15 @@ def _marks(plane: Plane, where: str) -> pd.DataFrame:
             f"{where}: {len(optima)} endpoints; two are needed to share an axis; "
             "evaluate the plane again"
         )
-    names = [f"w{index + 1}" for index in range(len(optima))]
+    names = list(plane.names) or [f"w{index + 1}" for index in range(len(optima))]
     names += ["theta"] if len(bends) == 1 else [f"theta{index + 1}" for index in range(len(bends))]
+    names += [""] * len(curve)
     marks = pd.concat([optima, bends, curve], ignore_index=True)
-    marks.insert(1, "label", [*names, *[""] * len(curve)])
+    if iterates.any():
+        trajectory = points[iterates].sort_values("epoch")
+        names += [f"{epoch:g}" for epoch in trajectory["epoch"]]
+        marks = pd.concat([marks, trajectory], ignore_index=True)
+    marks.insert(1, "label", names)
     return marks
 
 
@@ -349,7 +440,9 @@ def _draw_marks(axis: Axes, plane: Plane, marks: pd.DataFrame) -> None:
             curve["x"], curve["y"], color=line_style(plane.curve).colour, linewidth=1.5,
             path_effects=[casing],
         )  # fmt: skip
-    for kind, label, _, x, y in marks[marks["kind"] != "curve"].to_numpy():
+    _draw_iterates(axis, marks)
+    named = marks.loc[marks["kind"].isin(["endpoint", "bend"]), ["kind", "label", "x", "y"]]
+    for kind, label, x, y in named.itertuples(index=False):
         is_bend = kind == "bend"
         axis.plot(
             [x], [y], marker="D" if is_bend else "o", markersize=3.6 if is_bend else 4.4,
@@ -357,10 +450,57 @@ def _draw_marks(axis: Axes, plane: Plane, marks: pd.DataFrame) -> None:
         )  # fmt: skip
         below = _label_below(y, corners)
         axis.annotate(
-            _symbol(label), (x, y), xytext=(0, -4 if below else 4),
+            symbol(label, hat=not plane.names), (x, y), xytext=(0, -4 if below else 4),
             textcoords="offset points", ha="center", va="top" if below else "bottom",
             fontsize=9, zorder=6, path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
+
+
+def _draw_iterates(axis: Axes, marks: pd.DataFrame) -> None:
+    """Join the iterates in the order of epochs and label a few of them."""
+    iterates = marks[marks["kind"] == "iterate"]
+    if iterates.empty:
+        return
+    axis.plot(
+        iterates["x"], iterates["y"], color=BLACK, linewidth=0.6, zorder=3,
+        path_effects=[withStroke(linewidth=1.4, foreground="white")],
+    )  # fmt: skip
+    axis.plot(
+        iterates["x"], iterates["y"], linestyle="none", marker="o", markersize=2.4, color=BLACK,
+        markeredgecolor="white", markeredgewidth=0.3, zorder=4,
+    )  # fmt: skip
+    left, right = axis.get_xlim()
+    bottom, top = axis.get_ylim()
+    corner, size = np.array([left, bottom]), np.array([right - left, top - bottom])
+    places = (iterates[["x", "y"]].to_numpy() - corner) / size
+    texts = marks.loc[marks["label"].ne("") & ~marks.index.isin(iterates.index), ["x", "y"]]
+    taken = (texts.to_numpy() - corner) / size
+    for index in _labelled_epochs(iterates["epoch"].to_numpy()):
+        place = places[index]
+        gap = np.linalg.norm(taken - place, axis=1).min()
+        if gap < _LABEL_GAP or place.min() < 0 or place.max() > 1:
+            continue
+        taken = np.vstack([taken, place])
+        x, y = iterates["x"].iloc[index], iterates["y"].iloc[index]
+        axis.plot(
+            [x], [y], marker="o", markersize=3.2, color="white", markeredgecolor=BLACK,
+            markeredgewidth=0.6, zorder=5,
+        )  # fmt: skip
+        below = place[1] > 0.85
+        axis.annotate(
+            iterates["label"].iloc[index], (x, y), xytext=(0, -3 if below else 3),
+            textcoords="offset points", ha="center", va="top" if below else "bottom",
+            fontsize=SMALL, zorder=6, path_effects=[withStroke(linewidth=1.6, foreground="white")],
+        )  # fmt: skip
+
+
+def _labelled_epochs(epochs: Array) -> list[int]:
+    """Return positions of epochs to label, in the order of importance: ends, then round ones."""
+    for step in (1, 2, 5, 10, 20, 50, 100, 200, 500):
+        positions = np.flatnonzero(epochs % step == 0).tolist()
+        if len(positions) <= _MOST_LABELS:
+            break
+    return [0, len(epochs) - 1, *positions]
 
 
 def _corners(marks: pd.DataFrame) -> Array:
@@ -374,10 +514,11 @@ def _obstacles(marks: pd.DataFrame) -> Array:
     steps = np.linspace(0, 1, 20)[:, None]
     corners = _corners(marks)
     points = marks[["x", "y"]].to_numpy()
+    fixed = (marks["kind"] != "iterate").to_numpy()
     sides = [start + steps * (end - start) for start, end in pairwise(corners)]
     # The marks' own labels stand a tenth of the panel above or below them.
-    texts = points[marks["kind"] != "curve"]
-    shift = np.where(_label_below(texts[:, 1], corners), -0.12, 0.12) * np.ptp(points[:, 1])
+    texts = points[marks["kind"].isin(["endpoint", "bend"])]
+    shift = np.where(_label_below(texts[:, 1], corners), -0.12, 0.12) * np.ptp(points[fixed, 1])
     texts = texts + np.stack([np.zeros_like(shift), shift], axis=1)
     return np.vstack([*sides, points, texts])
 
@@ -419,8 +560,17 @@ def _label_places(
     return places
 
 
-def _symbol(label: str) -> str:
-    """Return a label as the paper sets it: w1 with a hat and an index, theta as a letter."""
-    name, index = label.rstrip("0123456789"), label.lstrip("abcdefghijklmnopqrstuvwxyz")
-    letter = r"\hat{w}" if name == "w" else rf"\{name}"
+def symbol(label: str, *, hat: bool = False) -> str:
+    """Return a label as the papers set it: a letter with an index, theta as a Greek letter.
+
+    Args:
+        label: Such as w1, w70, theta or theta2; others are returned as plain text.
+        hat: Whether a w gets a hat, as in Garipov et al. 2018.
+    """
+    match = re.fullmatch(r"(theta|[A-Za-z])(\d*)", label)
+    if match is None:
+        return label.replace("$", r"\$")
+    name, index = match.groups()
+    letter = rf"\{name}" if name == "theta" else name
+    letter = r"\hat{w}" if hat and name == "w" else letter
     return f"${letter}_{{{index}}}$" if index else f"${letter}$"
