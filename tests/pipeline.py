@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
 
 CHECKOUT = Path(__file__).parents[1]
 SHAPES = ("circle", "cross", "line")
@@ -55,6 +58,12 @@ select:
   - garipov2018_figure6
   - garipov2018_figure7
   - garipov2018_figure8
+  - gotmare2018_modes_shapes
+  - gotmare2018_figure1
+  - gotmare2018_figure2
+  - gotmare2018_figure3
+  - gotmare2018_figure4
+  - gotmare2018_figure7
 
 evaluation: {batch_size: 16}
 
@@ -85,6 +94,13 @@ recipes:
       epochs: 3
       schedule: {name: cyclic, period: 2, minimum: 0.0001}
       snapshots: [0, 1, 3]
+  narrow_sgdr:
+    extends: narrow
+    training:
+      epochs: 3
+      schedule: {name: cosine_restarts, period: 1, multiplier: 2, minimum: 0.00001}
+      snapshots: all
+      record_test: true
   preresnet8:
     extends: perceptron
     title: PreResNet-8
@@ -151,8 +167,17 @@ curves:
     points: 5
     predictions: true
   preresnet8_bezier: {extends: preresnet8_segment, kind: bezier, training: {epochs: 2}}
-  preresnet8_polychain: {extends: preresnet8_bezier, kind: polychain}
+  preresnet8_polychain: {extends: preresnet8_bezier, kind: polychain, training: {snapshots: [1, 2]}}
   preresnet8_random: {extends: preresnet8_segment, kind: random_segment}
+  narrow_sgdr_segment: {kind: segment, start: narrow_sgdr/1@1, end: narrow_sgdr/1@3, points: 3}
+  narrow_sgdr_polychain: {extends: narrow_sgdr_segment, kind: polychain, training: {epochs: 1}}
+  narrow_elsewhere_polychain:
+    kind: polychain
+    recipe: narrow
+    start: weights/mine.safetensors
+    end: weights/yours.safetensors
+    points: 3
+    training: {epochs: 2}
   lstm_segment: {kind: segment, start: lstm/1, end: lstm/2, points: 3}
   lstm_bezier: {extends: lstm_segment, kind: bezier, training: {epochs: 1}}
   lstm_polychain: {extends: lstm_bezier, kind: polychain}
@@ -165,6 +190,20 @@ planes:
     points: 4
   preresnet8_bezier: {extends: preresnet8_independent, third: preresnet8_bezier}
   preresnet8_polychain: {extends: preresnet8_independent, third: preresnet8_polychain}
+  narrow_sgdr:
+    start: narrow_sgdr/1@1
+    end: narrow_sgdr/1@3
+    third: narrow_sgdr_polychain
+    iterates: narrow_sgdr/1
+    points: 3
+
+geometries:
+  preresnet8:
+    points:
+      G: preresnet8/1
+      A: preresnet8/2
+      B: preresnet8/3
+      GA: preresnet8_polychain
 
 ensembles:
   preresnet8_polychain: {method: curve_points, curve: preresnet8_polychain, points: 4}
@@ -226,11 +265,36 @@ artefacts:
     budget_epochs: 5
   garipov2018_figure7: *planes
   garipov2018_figure8: *planes
+  gotmare2018_modes:
+    modes: {G: preresnet8/1, A: preresnet8/2}
+    differences: {A: another seed}
+    rows:
+      shapes: {title: GA, segment: preresnet8_segment, polychain: preresnet8_polychain}
+  # All those of the demo.
+  gotmare2018_figure1:
+    connections:
+      GA: preresnet8_polychain
+      GB: preresnet8_polychain
+      GC: preresnet8_polychain
+      GD: preresnet8_polychain
+      GE: preresnet8_polychain
+      GF: preresnet8_polychain
+  gotmare2018_figure2:
+    sgdr_history: narrow_sgdr/1
+    sgd_history: preresnet8_fge2/1
+    sgdr: &sgdr
+      - {start: w1, end: w3, segment: narrow_sgdr_segment, polychain: narrow_sgdr_polychain}
+    sgd: &sgd
+      - {start: w1, end: w2, segment: preresnet8_segment, polychain: preresnet8_polychain}
+  gotmare2018_figure3: {plane: narrow_sgdr}
+  gotmare2018_figure4: {geometry: preresnet8, perplexity: 2.0}
+  gotmare2018_figure7: {sgdr: *sgdr, sgd: *sgd}
 """
 
 ITERATES = "results/demo/curves/perceptron_iterates/grid.csv"
-"""No artefact shows this curve."""
-EVERYTHING = ("all", ITERATES)
+ELSEWHERE = "results/demo/curves/narrow_elsewhere_polychain/grid.csv"
+"""No artefact shows these curves."""
+EVERYTHING = ("all", ITERATES, ELSEWHERE)
 
 SOURCES = (
     *("Snakefile", "config.yaml", "config", "envs", "profiles"),
@@ -256,6 +320,7 @@ class Project:
         """Write data, a network and a config into a new folder."""
         draw_shapes(folder / "data" / "shapes")
         write_words(folder / "data" / "words")
+        write_weights(folder / "weights")
         (folder / "networks.py").write_text(NETWORKS)
         (folder / "config.yaml").write_text(CONFIG)
         return cls(folder)
@@ -337,7 +402,9 @@ RULES = (
     "evaluate_network",
     "train_curve",
     "evaluate_curve",
+    "evaluate_curve_snapshots",
     "evaluate_plane",
+    "measure_distances",
     "collect_curve_members",
     "collect_members",
     "average_weights",
@@ -374,6 +441,16 @@ def write_words(folder: Path) -> None:
         starts = random.integers(len(WORDS), size=count)
         lines = [" ".join(WORDS[(start + k) % len(WORDS)] for k in range(5)) for start in starts]
         (folder / f"{part}.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_weights(folder: Path) -> None:
+    """Write the weights of two networks like those of the recipe narrow."""
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(("mine", "yours")):
+        torch.manual_seed(seed)
+        layers = nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, len(SHAPES))
+        network = nn.Sequential(nn.Flatten(), *layers)
+        save_file(network.state_dict(), folder / f"{name}.safetensors")
 
 
 def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:

@@ -36,6 +36,7 @@ from mode_connectivity.reporting.settings import (
     EnsemblesOverTimeFigureSettings,
     EnsembleTableSettings,
     GeometryFigureSettings,
+    IteratesFigureSettings,
     IteratesPlaneFigureSettings,
     LanguageModelTableSettings,
     ModesTableSettings,
@@ -489,7 +490,7 @@ class _CrossChecks:
                 self.say(
                     path,
                     f"start and end are the same network, {settings.start}: give two different "
-                    f"seeds, recipes or epochs",
+                    f"seeds, recipes, epochs or files",
                 )
             self._same_space(self._ends(settings), path)
         for name, plane in self.planes.items():
@@ -502,11 +503,10 @@ class _CrossChecks:
             if plane.iterates is not None:
                 self._same_space([*self._ends(plane), plane.iterates], path, "projects")
         for name, geometry in self.geometries.items():
-            starts = [
-                self.curves[text].start if text in self.curves else text
-                for text in geometry.points.values()
-            ]
-            self._same_space(starts, ["geometries", name], "measures")
+            networks = []
+            for text in geometry.points.values():
+                networks += self._ends(self.curves[text]) if text in self.curves else [text]
+            self._same_space(networks, ["geometries", name], "measures")
         for name, ensemble in self.ensembles.items():
             if isinstance(ensemble, NetworkEnsembleSettings):
                 self._members(ensemble, ["ensembles", name])
@@ -668,11 +668,9 @@ class _CrossChecks:
 
     @staticmethod
     def _ends(settings: CurveSettings | PlaneSettings) -> list[str]:
-        """Return the networks at the ends; for a file of weights any of the recipe it is of."""
-        return [
-            f"{settings.recipe}/0" if is_weight_file(text) else text
-            for text in (settings.start, settings.end)
-        ]
+        """Return the networks at the ends, and one of the recipe that files of weights are of."""
+        ends = [text for text in (settings.start, settings.end) if not is_weight_file(text)]
+        return ends if settings.recipe is None else [*ends, f"{settings.recipe}/0"]
 
     def _weight_file(self, text: str, path: list[str]) -> None:
         if not Path(text).is_file():
@@ -765,9 +763,13 @@ class _CrossChecks:
             case ConnectionsFigureSettings(connections=connections):
                 for label, name in connections.items():
                     self._keeps_snapshots(name, [*path, "connections", label])
-            case SchedulesFigureSettings():
-                for key in ("sgdr_history", "sgd_history"):
-                    self._trace(getattr(settings, key), [*path, key], snapshots=False)
+                    if not label.startswith("G"):
+                        self.say(
+                            [*path, "connections", label],
+                            "begins with another letter than G, the mode at t = 0 of every panel",
+                        )
+            case IteratesFigureSettings():
+                self._iterate_pairs(settings, path)
             case GeometryFigureSettings(geometry=geometry, perplexity=perplexity):
                 known = self.geometries.get(geometry)
                 if known is not None and perplexity >= len(known.points):
@@ -778,16 +780,21 @@ class _CrossChecks:
                     )
             case IteratesPlaneFigureSettings(plane=plane):
                 of_plane = self.planes.get(plane)
-                if of_plane is not None and of_plane.third not in self.curves:
+                if of_plane is not None and "/" in of_plane.third:
                     self.say(
-                        [*path, "plane"], f"the third point of plane {plane!r} must be a chain"
+                        [*path, "plane"],
+                        f"the third point of plane {plane!r} is the network {of_plane.third}; it "
+                        "must be a polychain, whose bend is drawn",
                     )
+                elif of_plane is not None:
+                    self._kind("polychain", of_plane.third, [*path, "plane"])
             case ModesTableSettings(modes=modes, differences=differences, rows=connections):
                 for label, pair in connections.items():
                     if not _is_name(label):
                         self.say([*path, "rows", label], NO_NAME)
                     self._same_ends([pair.segment, pair.polychain], [*path, "rows", label])
-                    self._keeps_snapshots(pair.polychain, [*path, "rows", label])
+                    self._keeps_snapshots(pair.polychain, [*path, "rows", label, "polychain"])
+                self._same_space([*modes.values()], [*path, "modes"], "shows")
                 for label in sorted(set(differences) - set(modes)):
                     self.say(
                         [*path, "differences", label],
@@ -876,13 +883,23 @@ class _CrossChecks:
             if data is not None and not isinstance(data, TextSettings):
                 self.say(path, f"curve {name!r} is not of a language model: its data are images")
 
+    def _iterate_pairs(self, settings: IteratesFigureSettings, path: list[str]) -> None:
+        for key in ("sgdr", "sgd"):
+            for number, pair in enumerate(getattr(settings, key)):
+                self._same_ends([pair.segment, pair.polychain], [*path, key, str(number)])
+        if isinstance(settings, SchedulesFigureSettings):
+            for key in ("sgdr_history", "sgd_history"):
+                self._trace(getattr(settings, key), [*path, key], snapshots=False)
+
     def _keeps_snapshots(self, name: str, path: list[str]) -> None:
         curve = self.curves.get(name)
         if curve is None:
             return
         if curve.training is None or not curve.training.snapshot_epochs:
             self.say(
-                path, f"curve {name!r} keeps no snapshots; set its training.snapshots: [20, 40]"
+                path,
+                f"curve {name!r} keeps no snapshots; set its "
+                "training.snapshots, such as to [5, 10]",
             )
 
     def _trace(self, text: str, path: list[str], *, snapshots: bool = True) -> None:

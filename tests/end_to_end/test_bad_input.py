@@ -44,7 +44,17 @@ FURTHER: dict[str, Any] = {
             "start": "perceptron/1",
             "end": "perceptron/4",
             "points": 3,
-        }
+        },
+        **{
+            name: {
+                "kind": "segment",
+                "recipe": "narrow",
+                "start": "weights/mine.safetensors",
+                "end": f"weights/{name}.safetensors",
+                "points": 3,
+            }
+            for name in ("unfit", "surplus")
+        },
     },
 }
 
@@ -74,6 +84,12 @@ def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     shutil.rmtree(data / "files" / "val" / "line")
     torn = data / "torn" / "val" / "line" / "3.png"
     torn.write_bytes(torn.read_bytes()[:-100])
+    mine = load_file(project.folder / "weights" / "mine.safetensors")
+    unfit = {**mine, "1.weight": mine["1.weight"][:, 1:].contiguous()}
+    del unfit["3.bias"]
+    save_file(unfit, project.folder / "weights" / "unfit.safetensors")
+    surplus = {**mine, "5.weight": torch.ones(2), "optimiser.step": torch.ones(())}
+    save_file(surplus, project.folder / "weights" / "surplus.safetensors")
     results = project.results
     forget_the_last_member(results / FORGETFUL / "predictions.safetensors")
     truncate(results / "datasets" / "shapes.safetensors", results / "datasets" / "cut.safetensors")
@@ -100,7 +116,7 @@ def project(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
         "results/demo/networks/diverging/seed1/weights.safetensors",
         "results/demo/networks/narrow/seed1/weights.safetensors",
         "results/demo/networks/narrow/seed2/weights.safetensors",
-        "results/demo/curves/broken_end/grid.csv",
+        *(f"results/demo/curves/{name}/grid.csv" for name in ("broken_end", "unfit", "surplus")),
         cores=2,
         options=["--keep-going"],
     )
@@ -207,7 +223,12 @@ def test_mistakes_of_branches_and_texts_are_told_before_anything_runs(finished, 
                 "narrow": {"continues": "narrow_finetuned"},
                 "lstm": {"training": {"augmentation": {"transforms": ["crop"]}}},
             },
-            "curves": {"lstm_segment": {"predictions": True}},
+            "curves": {
+                "lstm_segment": {"predictions": True},
+                "narrow_elsewhere_polychain": {"end": "weights/lost.safetensors"},
+                "preresnet8_polychain": {"training": {"snapshots": []}},
+            },
+            "planes": {"narrow_sgdr": {"iterates": "narrow/1"}},
             "ensembles": {
                 "preresnet8_independent": {"recipes": ["preresnet8", "perceptron"]},
                 "narrow_finetuned": {"budgets": [2]},
@@ -215,6 +236,7 @@ def test_mistakes_of_branches_and_texts_are_told_before_anything_runs(finished, 
             "artefacts": {
                 "garipov2018_table3": {"rows": {"words": {"curves": ["narrow_bezier"]}}},
                 "garipov2018_figure5": {"history": "perceptron/1"},
+                "gotmare2018_figure4": {"perplexity": 4.0},
             },
         }
     )
@@ -233,6 +255,10 @@ def test_mistakes_of_branches_and_texts_are_told_before_anything_runs(finished, 
         "budgets [2] need as many seeds; there are 1: [1]",
         "curve 'narrow_bezier' is not of a language model",
         "the history of perceptron/1 has no test errors",
+        "there is no file weights/lost.safetensors",
+        "curve 'preresnet8_polychain' keeps no snapshots",
+        "recipe 'narrow' keeps no snapshots",
+        "it must be below the number of points of geometry 'preresnet8', 4",
     ):
         assert part in output.stdout, output.stdout
     after = contents(project.folder)
@@ -252,6 +278,27 @@ def test_truncated_weights(project) -> None:
     error = last_error(project, "curves/broken_end/evaluate.log")
     assert "networks/perceptron/seed4/weights.safetensors: not a whole safetensors file" in error
     assert not list((project.results / "curves" / "broken_end").rglob("*.*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "problems"),
+    [
+        (
+            "unfit",
+            "1.weight has shape [8, 143], the network needs [8, 144]; 3.bias is missing",
+        ),
+        (
+            "surplus",
+            "5.weight is not part of the network; optimiser.step is not part of the network",
+        ),
+    ],
+)
+def test_weights_from_elsewhere_that_are_of_another_network(project, name, problems) -> None:
+    error = last_error(project, f"curves/{name}/evaluate.log")
+    assert error.startswith(
+        f"weights/{name}.safetensors: these weights do not fit the network: {problems}"
+    )
+    assert not list((project.results / "curves" / name).rglob("*.*"))
 
 
 def test_a_diverging_training(project) -> None:

@@ -30,16 +30,21 @@ TABLES = {
     "garipov2018_imagenet": "Shapes",
     "garipov2018_curve_ensemble": "Shapes",
     "garipov2018_trivial_path": "Shapes",
+    "gotmare2018_modes_shapes": "Shapes",
 }
 FIGURES = (
     *(f"garipov2018_figure{number}" for number in range(1, 9)),
     "garipov2018_trivial_path",
+    *(f"gotmare2018_figure{number}" for number in (1, 2, 3, 4, 7)),
 )
 CURVES = {
     "perceptron_bezier": 5,
     "perceptron_iterates": 5,
     "perceptron_trivial": 9,
     "narrow_bezier": 5,
+    "narrow_sgdr_segment": 3,
+    "narrow_sgdr_polychain": 3,
+    "narrow_elsewhere_polychain": 3,
     "preresnet8_segment": 5,
     "preresnet8_bezier": 5,
     "preresnet8_polychain": 5,
@@ -82,9 +87,9 @@ def frame(project: Project, path: str) -> pd.DataFrame:
 def build(project: Project, recipe: str) -> nn.Module:
     options = {"depth": 8, "width": 4}
     name = "preresnet"
-    if recipe in ("perceptron", "narrow"):
+    if recipe.startswith(("perceptron", "narrow")):
         name = f"{project.folder / 'networks.py'}:perceptron"
-        options = {"width": 0.5} if recipe == "narrow" else {}
+        options = {"width": 0.5} if recipe.startswith("narrow") else {}
     return registry.build(name, input_shape=(1, SIDE, SIDE), classes=len(SHAPES), **options)
 
 
@@ -136,7 +141,8 @@ def test_the_folders_are_those_of_the_contract(finished) -> None:
     assert "networks/perceptron" in found and "curves/perceptron_bezier" in found
     names = {path.name for path in finished.results.iterdir()}
     assert names == {
-        *("datasets", "networks", "curves", "planes", "ensembles", "tables", "figures", "logs")
+        *("datasets", "networks", "curves", "planes", "geometries", "ensembles"),
+        *("tables", "figures", "logs"),
     }
 
 
@@ -199,7 +205,7 @@ def test_histories_and_snapshots_are_of_the_epochs_asked_for(finished) -> None:
         ("networks/preresnet8_snapshot/seed1", 5, {2, 5}),
         ("networks/preresnet8_fge1/seed2", 3, {1, 3}),
         ("curves/perceptron_bezier", 150, {2, 30}),
-        ("curves/preresnet8_polychain", 2, set()),
+        ("curves/preresnet8_polychain", 2, {1, 2}),
     ):
         history = frame(finished, f"{path}/history.csv")
         assert list(history.columns) == columns
@@ -290,6 +296,26 @@ def test_vertices_begin_and_end_with_the_networks(finished, curve, start, end) -
         assert len(stacked) == 3
     middle = {name: 0.5 * (stacked[0] + stacked[-1]) for name, stacked in vertices.items()}
     assert any(not torch.allclose(stacked[1], middle[name]) for name, stacked in vertices.items())
+
+
+def test_a_curve_between_files_of_weights_has_them_at_its_ends(finished) -> None:
+    """Bit for bit; and the training of the recipe they are of has no part in it."""
+    folder = finished.results / "curves" / "narrow_elsewhere_polychain"
+    vertices = load_file(folder / "vertices.safetensors")
+    grid = pd.read_csv(folder / "grid.csv")
+    for index, name in ((0, "mine"), (-1, "yours")):
+        state = load_file(finished.folder / "weights" / f"{name}.safetensors")
+        assert vertices.keys() == state.keys()
+        for key, tensor in state.items():
+            assert torch.equal(vertices[key][index], tensor)
+        for part in ("train", "test"):
+            nll, error = measure_plainly(finished, build(finished, "narrow"), state, part)
+            assert grid[f"{part}_nll"].iloc[index] == pytest.approx(nll, rel=1e-5)
+            assert grid[f"{part}_error"].iloc[index] == pytest.approx(error)
+    record = json.loads((folder / "run.json").read_text())
+    for name in ("mine", "yours"):
+        assert f"weights/{name}.safetensors" in json.dumps(record)
+    assert "narrow/1" not in json.dumps(record)
 
 
 @pytest.mark.parametrize("curve", CURVES)
@@ -502,9 +528,91 @@ def test_a_plane_is_a_lattice_with_its_points(finished, third) -> None:
     assert points["x"][1] == pytest.approx(segment["distance"].iloc[-1], rel=1e-6)
 
 
+def test_snapshots_of_a_curve_end_as_the_curve_does(finished) -> None:
+    snapshots = frame(finished, "curves/preresnet8_polychain/snapshots.csv")
+    grid = frame(finished, "curves/preresnet8_polychain/grid.csv")
+    assert list(snapshots.columns) == ["epoch", *grid.columns]
+    assert snapshots["epoch"].tolist() == 5 * [1] + 5 * [2]
+    first, last = (
+        snapshots[snapshots["epoch"] == epoch].drop(columns="epoch").reset_index(drop=True)
+        for epoch in (1, 2)
+    )
+    pd.testing.assert_frame_equal(last, grid, check_exact=True)
+    # The ends are fixed and the bend is not.
+    assert first[MEASURED].iloc[[0, -1]].equals(grid[MEASURED].iloc[[0, -1]])
+    assert not first[MEASURED].iloc[2].equals(grid[MEASURED].iloc[2])
+    vertices = load_file(
+        finished.results / "curves" / "preresnet8_polychain" / "snapshots" / "epoch1.safetensors"
+    )
+    names = [name for name, _ in build(finished, "preresnet8").named_parameters()]
+    bend = torch.cat([vertices[name][1].double().flatten() for name in names])
+    assert first["norm"][2] == pytest.approx(bend.norm().item(), rel=1e-6)
+
+
+def test_distances_are_those_of_the_weights(finished) -> None:
+    names = [name for name, _ in build(finished, "preresnet8").named_parameters()]
+    vectors = {
+        label: flat(weights(finished, f"preresnet8/seed{seed}/weights.safetensors"), names)
+        for label, seed in (("G", 1), ("A", 2), ("B", 3))
+    }
+    vertices = load_file(
+        finished.results / "curves" / "preresnet8_polychain" / "vertices.safetensors"
+    )
+    vectors["GA"] = torch.cat([vertices[name][1].double().flatten() for name in names])
+    points = frame(finished, "geometries/preresnet8/points.csv")
+    assert list(points.columns) == ["label", "kind", "norm"]
+    assert points["label"].tolist() == list(vectors)
+    assert points["kind"].tolist() == ["mode", "mode", "mode", "bend"]
+    norms = [vector.norm().item() for vector in vectors.values()]
+    assert points["norm"].tolist() == pytest.approx(norms, rel=1e-6)
+    distances = frame(finished, "geometries/preresnet8/distances.csv")
+    assert list(distances.columns) == ["label", *vectors]
+    assert distances["label"].tolist() == list(vectors)
+    stacked = torch.stack(list(vectors.values()))
+    expected = (stacked[:, None] - stacked[None]).norm(dim=2).numpy()
+    np.testing.assert_allclose(distances[list(vectors)], expected, rtol=1e-5)
+    assert (np.diag(distances[list(vectors)]) == 0).all()
+
+
+def test_iterates_on_a_plane_are_where_their_weights_are(finished) -> None:
+    points = frame(finished, "planes/narrow_sgdr/points.csv")
+    assert points["kind"].tolist() == [
+        *("endpoint", "endpoint", "bend"),
+        *(61 * ["curve"]),
+        *(3 * ["iterate"]),
+    ]
+    iterates = points[points["kind"] == "iterate"]
+    assert iterates["label"].astype(str).tolist() == ["1", "2", "3"]
+    assert iterates["epoch"].tolist() == [1.0, 2.0, 3.0]
+    assert points["epoch"].notna().sum() == 3
+    assert (points.loc[points["kind"] != "iterate", "distance"] == 0).all()
+    states = [
+        weights(finished, f"narrow_sgdr/seed1/snapshots/epoch{epoch}.safetensors")
+        for epoch in (1, 2, 3)
+    ]
+    names = list(states[0])
+    first, second, third = (flat(state, names) for state in states)
+    vertices = load_file(finished.results / "curves/narrow_sgdr_polychain/vertices.safetensors")
+    bend = torch.cat([vertices[name][1].double().flatten() for name in names])
+    # Gram-Schmidt, as one does it by hand.
+    across = (third - first) / (third - first).norm()
+    up = bend - first - (bend - first).dot(across) * across
+    up = up / up.norm()
+    for row, vector in zip(iterates.itertuples(), (first, second, third), strict=True):
+        step = vector - first
+        x, y = step.dot(across).item(), step.dot(up).item()
+        assert (row.x, row.y) == pytest.approx((x, y), rel=1e-4, abs=1e-6)
+        distance = (step - x * across - y * up).norm().item()
+        assert row.distance == pytest.approx(distance, rel=1e-4, abs=1e-6)
+    # Those that span the plane lie on it, and the one between them does not.
+    assert iterates["distance"].iloc[1] > 100 * iterates["distance"].iloc[[0, 2]].max()
+
+
 @pytest.mark.parametrize(
     "path",
     [
+        "curves/preresnet8_polychain/snapshots.json",
+        "geometries/preresnet8/run.json",
         "networks/perceptron/seed1/run.json",
         "networks/preresnet8/seed1/evaluation/run.json",
         "curves/perceptron_bezier/run.json",
@@ -555,6 +663,69 @@ def test_the_table_of_ensembles_says_what_the_ensembles_do(finished) -> None:
         base = base[base["budget"] == row["budget"]]["test_error"].mean()
         if row["method"] != "Ind":
             assert row["test_error_difference"] == pytest.approx(row["test_error"] - base)
+
+
+def test_the_table_of_modes_says_what_grids_and_snapshots_do(finished) -> None:
+    table = frame(finished, "tables/gotmare2018_modes_shapes.csv")
+    assert table["kind"].tolist() == ["mode", "mode", "segment", "curve", "curve"]
+    assert table["label"].tolist() == ["G", "A", "GA", "GA", "GA"]
+    assert table["setting"].fillna("").tolist() == ["", "another seed", "", "", ""]
+    assert table["epoch"].tolist()[3:] == [1, 2] and table["epoch"].isna().sum() == 3
+    for seed, (_, row) in zip((1, 2), table[:2].iterrows(), strict=True):
+        metrics = frame(finished, f"networks/preresnet8/seed{seed}/evaluation/metrics.csv").iloc[0]
+        assert row["norm"] == pytest.approx(metrics["norm"])
+        assert row["test_accuracy_worst"] == pytest.approx(100 - metrics["test_error"])
+        assert row["train_nll_mean"] == pytest.approx(metrics["train_nll"])
+    segment, snapshots, chain = (
+        frame(finished, f"curves/preresnet8_{name}.csv")
+        for name in ("segment/grid", "polychain/snapshots", "polychain/grid")
+    )
+    first = snapshots[snapshots["epoch"] == 1]
+    assert table["distance"][0] == 0
+    assert table["distance"][1:].tolist() == pytest.approx(4 * [segment["distance"].iloc[-1]])
+    for (_, row), grid in zip(table[2:].iterrows(), (segment, first, chain), strict=True):
+        assert row["test_accuracy_worst"] == pytest.approx(100 - grid["test_error"].max())
+        assert row["train_accuracy_mean"] == pytest.approx(100 - grid["train_error"].mean())
+        for name in ("train_nll", "train_error", "test_nll", "test_error"):
+            values, t = grid[name].to_numpy(), grid["t"].to_numpy()
+            height = values.max() - max(values[0], values[-1])
+            assert row[f"{name}_height_above_ends"] == pytest.approx(height)
+            line = (1 - t) * values[0] + t * values[-1]
+            assert row[f"{name}_barrier"] == pytest.approx((values - line).max())
+    curves = table[3:]
+    assert (curves["statement_margin"] == 1.0).all()
+    assert set(curves["statement_holds"]) <= {"yes", "no", "undecided"}
+    assert table["statement_holds"][:3].isna().all()
+    assert table["interval"].fillna("").tolist() == [*(3 * ["examples"]), "", "examples"]
+
+
+def test_the_figures_of_gotmare_show_what_was_measured(finished) -> None:
+    shown = frame(finished, "figures/gotmare2018_figure1.csv")
+    assert set(shown["connection"]) == {f"G{mode}" for mode in "ABCDEF"}
+    snapshots = frame(finished, "curves/preresnet8_polychain/snapshots.csv")
+    for _, rows in shown.groupby("connection"):
+        assert rows["epoch"].tolist() == snapshots["epoch"].tolist()
+        assert rows["test_accuracy"].tolist() == pytest.approx(100 - snapshots["test_error"])
+    pairs = frame(finished, "figures/gotmare2018_figure7.csv")
+    chain = pairs[(pairs["scheme"] == "SGDR") & (pairs["path"] != "segment")]
+    grid = frame(finished, "curves/narrow_sgdr_polychain/grid.csv")
+    assert chain["test_nll"].tolist() == pytest.approx(grid["test_nll"])
+    assert set(zip(chain["start"], chain["end"], strict=True)) == {("w1", "w3")}
+    trainings = frame(finished, "figures/gotmare2018_figure2.csv")
+    history = frame(finished, "networks/narrow_sgdr/seed1/history.csv")
+    recorded = trainings[(trainings["scheme"] == "SGDR") & trainings["path"].isna()]
+    recorded = recorded[recorded["test_accuracy"].notna()]
+    assert recorded["epoch"].tolist() == [1, 2, 3]
+    assert recorded["test_accuracy"].tolist() == pytest.approx(100 - history["test_error"])
+    points = frame(finished, "figures/gotmare2018_figure4.csv").set_index("label")
+    distances = frame(finished, "geometries/preresnet8/distances.csv").set_index("label")
+    for label in distances.columns:
+        assert points[f"distance_{label}"].tolist() == pytest.approx(distances[label])
+    located = frame(finished, "figures/gotmare2018_figure3.csv")
+    iterates = frame(finished, "planes/narrow_sgdr/points.csv").query("kind == 'iterate'")
+    found = located[located["kind"] == "iterate"]
+    assert found["x"].tolist() == pytest.approx(iterates["x"])
+    assert found["distance"].tolist() == pytest.approx(iterates["distance"])
 
 
 def test_the_figure_of_ensembles_over_time_ends_where_the_table_does(finished) -> None:
@@ -669,6 +840,8 @@ def test_every_job_has_a_log(finished) -> None:
         *(f"curves/{name}/evaluate.log" for name in CURVES),
         *(f"curves/{name}_bezier/train.log" for name in ("perceptron", "narrow", "preresnet8")),
         "planes/preresnet8_bezier.log",
+        "curves/preresnet8_polychain/evaluate_snapshots.log",
+        "geometries/preresnet8.log",
         "ensembles/preresnet8_polychain.log",
         *(f"ensembles/{name}{job}.log" for name in ENSEMBLES for job in ("", "_metrics")),
         *(f"tables/{name}.log" for name in TABLES),

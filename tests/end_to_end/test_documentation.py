@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import torch
 import yaml
 from PIL import Image
 from pipeline import CHECKOUT, Project
+from safetensors.torch import load_file, save_file
 
 DOCS = CHECKOUT / "docs"
 
@@ -66,9 +68,9 @@ def test_the_files_of_a_run_open_as_documented(finished: Project) -> None:
     assert scope["bend"].keys() == scope["state_dict"].keys()
 
 
-def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def adding(tmp_path: Path) -> Project:
+    """A project with everything that adding.md adds, and the data that it speaks of."""
     random = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 6)):
         for level, name in ((40, "daisy"), (200, "tulip")):
@@ -77,14 +79,27 @@ def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
             for index in range(count):
                 pixels = random.normal(level, 20, (9, 9, 3)).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.png")
-    network, mixture = _blocks("adding.md", "python")
-    (tmp_path / "my_networks.py").write_text(network)
+    source, _ = _blocks("adding.md", "python")
+    (tmp_path / "my_networks.py").write_text(source)
+    scope: dict[str, Any] = {}
+    exec(compile(source, "adding.md", "exec"), scope)
+    (tmp_path / "weights").mkdir()
+    for seed, name in enumerate(("mine", "yours")):
+        torch.manual_seed(seed)
+        network = scope["two_layers"](input_shape=(3, 32, 32), classes=2, hidden=128)
+        save_file(network.state_dict(), tmp_path / "weights" / f"{name}.safetensors")
     config: dict[str, object] = {}
     for block in _blocks("adding.md", "yaml"):
         for section, records in yaml.safe_load(block).items():
             config[section] = {**config.get(section, {}), **records}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    project = Project(tmp_path)
+    return Project(tmp_path)
+
+
+def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
+    adding: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = adding
     project.make("garipov2018_table2_flowers", "garipov2018_table1_flowers", cores=2)
     table = pd.read_csv(project.results / "tables" / "garipov2018_table2_flowers.csv")
     assert table["curve"].tolist() == ["Single", "Segment", "Bezier"]
@@ -92,6 +107,30 @@ def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
     assert table["test_error_min"].max() == 0
     table = pd.read_csv(project.results / "tables" / "garipov2018_table1_flowers.csv")
     assert table[["method", "members", "runs"]].values.tolist() == [["Ind", 1, 3], ["FGE", 2, 3]]
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(project.folder)
+    _, mixture = _blocks("adding.md", "python")
     exec(compile(mixture, "adding.md", "exec"), {})
     assert capsys.readouterr().out == "0.0\n"
+
+
+def test_adding_a_connection_of_two_files_of_weights(adding: Project) -> None:
+    """No network is trained for it."""
+    adding.make("gotmare2018_modes_elsewhere", "gotmare2018_figure3", cores=2)
+    assert not (adding.results / "networks").exists()
+    table = pd.read_csv(adding.results / "tables" / "gotmare2018_modes_elsewhere.csv")
+    assert table["kind"].tolist() == ["segment", "curve", "curve"]
+    assert set(table["label"]) == {"elsewhere"}
+    assert table["epoch"].tolist()[1:] == [5, 10]
+    mine, yours = (
+        load_file(adding.folder / "weights" / f"{name}.safetensors").values()
+        for name in ("mine", "yours")
+    )
+    squares = [(a.double() - b.double()).square().sum() for a, b in zip(mine, yours, strict=True)]
+    distance = torch.stack(squares).sum().sqrt().item()
+    assert table["distance"].tolist() == pytest.approx(3 * [distance])
+    # The chain is trained, and what is trained is the cross-entropy along it.
+    segment, _, chain = table["train_nll_mean"]
+    assert chain < segment
+    figure = pd.read_csv(adding.results / "figures" / "gotmare2018_figure3.csv")
+    assert (figure["kind"] == "grid").sum() == 7 * 7
+    assert not (figure["kind"] == "iterate").any()

@@ -65,7 +65,7 @@ artefacts:
   garipov2018_figure4: {segment: segment, polychain: polychain, random_segment: random}
   garipov2018_figure8: *planes
 """
-NAMED = ("datasets", "recipes", "curves", "planes", "ensembles", "artefacts")
+NAMED = ("datasets", "recipes", "curves", "planes", "geometries", "ensembles", "artefacts")
 
 
 @pytest.fixture
@@ -597,7 +597,7 @@ ONE_MISTAKE = [
     (
         "curves: {random: {end: plain/1}}",
         "config.yaml: curves.random: start and end are the same network, plain/1: give two "
-        "different seeds, recipes or epochs",
+        "different seeds, recipes, epochs or files",
         None,
     ),
     (
@@ -1165,6 +1165,279 @@ def test_all_mistakes_of_branches_are_told_at_once(branches: Path) -> None:
         "artefacts.garipov2018_figure5.history",
     ]
     assert all(mistake.startswith("config.yaml: ") for mistake in told)
+
+
+CONNECTIONS = """
+datasets:
+  digits: {title: Digits, source: digits}
+  small: {extends: digits, image_size: 16}
+recipes:
+  plain:
+    dataset: digits
+    network: {name: fully_connected, hidden: [4]}
+    training: {epochs: 10, learning_rate: 0.05}
+  wide: {extends: plain, network: {hidden: [8]}, training: {learning_rate: 0.5}}
+  other_data: {extends: plain, dataset: small}
+  sgdr:
+    extends: plain
+    training:
+      epochs: 7
+      schedule: {name: cosine_restarts, period: 1, multiplier: 2}
+      snapshots: all
+      record_test: true
+  step: {extends: plain, training: {snapshots: [3, 5], record_test: true}}
+curves:
+  segment: {kind: segment, start: plain/1, end: plain/2}
+  chain: {extends: segment, kind: polychain, training: {epochs: 4, snapshots: [2, 4]}}
+  sgdr_segment: {kind: segment, start: sgdr/1@3, end: sgdr/1@7}
+  sgdr_chain: {extends: sgdr_segment, kind: polychain, training: {epochs: 4}}
+  elsewhere_segment:
+    kind: segment
+    recipe: wide
+    start: weights/mine.safetensors
+    end: weights/yours.safetensors
+  elsewhere_chain: {extends: elsewhere_segment, kind: polychain, training: {epochs: 4}}
+planes:
+  sgdr: {start: sgdr/1@3, end: sgdr/1@7, third: sgdr_chain, iterates: sgdr/1}
+  elsewhere:
+    recipe: wide
+    start: weights/mine.safetensors
+    end: weights/yours.safetensors
+    third: elsewhere_chain
+geometries:
+  three: {points: {G: plain/1, A: plain/2, GA: chain}}
+  elsewhere: {points: {ours: elsewhere_chain, theirs: wide/1}}
+artefacts:
+  gotmare2018_modes:
+    modes: {G: plain/1, A: plain/2}
+    differences: {A: another seed}
+    rows: {ga: {segment: segment, polychain: chain}}
+  gotmare2018_figure1: {connections: {GA: chain}}
+  gotmare2018_figure2:
+    sgdr_history: sgdr/1
+    sgd_history: step/1
+    sgdr: &pairs [{start: w3, end: w7, segment: sgdr_segment, polychain: sgdr_chain}]
+    sgd: *pairs
+  gotmare2018_figure3: {plane: sgdr}
+  gotmare2018_figure4: {geometry: three, perplexity: 2.5}
+  gotmare2018_figure7: {sgdr: *pairs, sgd: *pairs}
+"""
+
+
+@pytest.fixture
+def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a config, and a working directory with two files of weights."""
+    folder = tmp_path / "connections"
+    (folder / "config" / "demo").mkdir(parents=True)
+    (folder / "config" / "demo" / "connections.yaml").write_text(CONNECTIONS)
+    (tmp_path / "weights").mkdir()
+    for name in ("mine", "yours"):
+        (tmp_path / "weights" / f"{name}.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_what_files_of_weights_are_of(connections: Path) -> None:
+    config = load_config({}, connections)
+    wide = config.recipes["wide"]
+    assert config.recipe_of_curve("elsewhere_chain") is wide
+    assert config.recipe_of_plane("elsewhere") is wide
+    assert config.recipe_of_geometry("elsewhere") is wide
+    assert config.recipe_of_geometry("three") is config.recipes["plain"]
+    training = config.curves["elsewhere_chain"].training
+    assert training is not None
+    assert (training.epochs, training.learning_rate) == (4, 0.5)
+
+
+def test_iterates_of_a_plane_are_the_snapshots_of_a_training(connections: Path) -> None:
+    config = load_config({}, connections)
+    assert [str(each) for each in config.iterates("sgdr")] == [f"sgdr/1@{n}" for n in range(1, 8)]
+    assert config.iterates("elsewhere") == []
+
+
+PAIR = [("curves", "segment", "sgdr_segment"), ("curves", "polychain", "sgdr_chain")]
+
+
+@pytest.mark.parametrize(
+    ("artefact", "parts"),
+    [
+        (
+            "modes",
+            [
+                *(("networks", "modes", f"plain/{seed}") for seed in (1, 2)),
+                *(("curves", "rows", name) for name in ("segment", "chain")),
+                ("snapshots", "rows", "chain"),
+            ],
+        ),
+        ("figure1", [("snapshots", "connections", "chain")]),
+        (
+            "figure2",
+            [
+                *(2 * PAIR),
+                ("histories", "sgdr_history", "sgdr/1"),
+                ("histories", "sgd_history", "step/1"),
+            ],
+        ),
+        ("figure3", [("planes", "plane", "sgdr")]),
+        ("figure4", [("geometries", "geometry", "three")]),
+        ("figure7", 2 * PAIR),
+    ],
+)
+def test_parts_of_artefacts_of_connections(connections: Path, artefact: str, parts: Any) -> None:
+    settings = getattr(load_config({}, connections).artefacts, f"gotmare2018_{artefact}")
+    assert list(artefact_parts(settings)) == parts
+
+
+CONNECTION_MISTAKES = [
+    # networks that differ
+    (
+        "curves: {mine: {extends: segment, end: wide/1}}",
+        "curves.mine: connects different networks: fully_connected(hidden=[4]) and "
+        "fully_connected(hidden=[8]); all must be equal",
+    ),
+    (
+        "curves: {mine: {extends: elsewhere_segment, end: plain/1}}",
+        "curves.mine: connects different networks: fully_connected(hidden=[4]) and fully_conn",
+    ),
+    (
+        "curves: {mine: {extends: elsewhere_segment, recipe: plain, end: other_data/1}}",
+        "curves.mine: connects different data sets: digits and small; all must be equal",
+    ),
+    (
+        "planes: {mine: {extends: elsewhere, recipe: plain}}",
+        "planes.mine: connects different networks: fully_connected(hidden=[4]) and fully_conn",
+    ),
+    (
+        "planes: {mine: {extends: elsewhere, iterates: sgdr/1}}",
+        "planes.mine: projects different networks: fully_connected(hidden=[4]) and fully_conn",
+    ),
+    (
+        "geometries: {mine: {points: {G: plain/1, A: wide/1}}}",
+        "geometries.mine: measures different networks: fully_connected(hidden=[4]) and fully_con",
+    ),
+    # snapshots that are not kept
+    (
+        "curves: {mine: {kind: segment, start: sgdr/1@3, end: sgdr/1@8}}",
+        "curves.mine.end: recipe 'sgdr' keeps no snapshot of epoch 8; its training.snapshots and "
+        "checkpoints: 1, 2, 3, 4, 5, 6, 7",
+    ),
+    (
+        "curves: {mine: {kind: segment, start: step/1@4, end: step/1@5}}",
+        "curves.mine.start: recipe 'step' keeps no snapshot of epoch 4; its training.snapshots "
+        "and checkpoints: 3, 5",
+    ),
+    (
+        "planes: {mine: {extends: sgdr, iterates: plain/1}}",
+        "planes.mine.iterates: recipe 'plain' keeps no snapshots; set its training.snapshots, "
+        "such as to all",
+    ),
+    (
+        "planes: {mine: {extends: sgdr, iterates: sgdr/1@3}}",
+        "planes.mine.iterates: sgdr/1@3 is one snapshot; name the training, recipe/seed",
+    ),
+    (
+        "artefacts: {gotmare2018_figure1: {connections: {GA: sgdr_chain}}}",
+        "artefacts.gotmare2018_figure1.connections.GA: curve 'sgdr_chain' keeps no snapshots; set "
+        "its training.snapshots, such as to [5, 10]",
+    ),
+    (
+        "artefacts: {gotmare2018_figure1: {connections: {GA: segment}}}",
+        "artefacts.gotmare2018_figure1.connections.GA: curve 'segment' keeps no snapshots",
+    ),
+    (
+        "artefacts: {gotmare2018_modes: {rows: "
+        "{mine: {segment: elsewhere_segment, polychain: elsewhere_chain}}}}",
+        "artefacts.gotmare2018_modes.rows.mine.polychain: curve 'elsewhere_chain' keeps no "
+        "snapshots",
+    ),
+    # restarts
+    (
+        "recipes: {mine: {extends: sgdr, training: {schedule: {period: 8}}}}",
+        "recipes.mine.training: the first period of 8 epochs is longer than the training of 7 "
+        "epochs: nothing restarts; shorten it, or choose schedule cosine",
+    ),
+    # files of weights
+    (
+        "curves: {mine: {extends: elsewhere_segment, end: weights/theirs.safetensors}}",
+        "curves.mine.end: there is no file weights/theirs.safetensors; a relative path starts "
+        "from the working directory, ",
+    ),
+    (
+        "planes: {mine: {extends: elsewhere, start: weights/theirs.safetensors}}",
+        "planes.mine.start: there is no file weights/theirs.safetensors; a relative path starts ",
+    ),
+    (
+        "curves: {mine: {kind: segment, start: weights/mine.safetensors, end: plain/2}}",
+        "curves.mine: an end is a file of weights: say with recipe which network and data set it "
+        "is of",
+    ),
+    (
+        "curves: {mine: {extends: elsewhere_segment, recipe: wyde}}",
+        "curves.mine.recipe: 'wyde' is unknown; recipes: other_data, plain, sgdr, step, wide; did "
+        "you mean 'wide'?",
+    ),
+    (
+        "curves: {mine: {extends: elsewhere_segment, end: weights/mine.safetensors}}",
+        "curves.mine: start and end are the same network, weights/mine.safetensors: give two ",
+    ),
+    # geometries
+    (
+        "geometries: {mine: {points: {G: plain/1, A: segment}}}",
+        "geometries.mine.points.A: curve 'segment' is a segment and has no bend; name a ",
+    ),
+    (
+        "geometries: {mine: {points: {G: plain/1, A: chian}}}",
+        "geometries.mine.points.A: 'chian' is unknown; curves: chain, ",
+    ),
+    # artefacts
+    (
+        "artefacts: {gotmare2018_figure4: {perplexity: 3.0}}",
+        "artefacts.gotmare2018_figure4.perplexity: found 3; it must be below the number of points "
+        "of geometry 'three', 3",
+    ),
+    (
+        "artefacts: {gotmare2018_figure4: {geometry: thre}}",
+        "artefacts.gotmare2018_figure4.geometry: 'thre' is unknown; geometries: elsewhere, three; "
+        "did you mean 'three'?",
+    ),
+    (
+        "planes: {mine: {extends: sgdr, third: sgdr/1@1}}\n"
+        "artefacts: {gotmare2018_figure3: {plane: mine}}",
+        "artefacts.gotmare2018_figure3.plane: the third point of plane 'mine' is the network "
+        "sgdr/1@1; it must be a polychain, whose bend is drawn",
+    ),
+    (
+        "artefacts: {gotmare2018_modes: {rows: {ga: {segment: sgdr_segment}}}}",
+        "artefacts.gotmare2018_modes.rows.ga: shows curves between different networks: plain/1 "
+        "and plain/2; sgdr/1@3 and sgdr/1@7; all must be equal",
+    ),
+    (
+        "artefacts: {gotmare2018_modes: {rows: {GA: {segment: segment, polychain: chain}}}}",
+        "artefacts.gotmare2018_modes.rows.GA: is no name: use lower-case letters, digits and ",
+    ),
+    (
+        "artefacts: {gotmare2018_modes: {differences: {B: Adam}}}",
+        "artefacts.gotmare2018_modes.differences.B: 'B' is no mode; modes: G, A",
+    ),
+    (
+        "artefacts: {gotmare2018_figure2: {sgd_history: plain/1}}",
+        "artefacts.gotmare2018_figure2.sgd_history: the history of plain/1 has no test errors: set "
+        "record_test: true there",
+    ),
+    (
+        "artefacts: {gotmare2018_figure7: {sgd: "
+        "[{start: w3, end: w7, segment: sgdr_chain, polychain: sgdr_chain}]}}",
+        "artefacts.gotmare2018_figure7.segment: curve 'sgdr_chain' is a polychain; it must be a "
+        "segment",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), CONNECTION_MISTAKES)
+def test_one_mistake_in_connections(connections: Path, text: str, expected: str) -> None:
+    told = mistakes(connections, text)
+    assert len(told) == 1, told
+    assert told[0].startswith(f"config.yaml: {expected}")
 
 
 def test_mistake_in_a_shipped_file_is_placed_there(root: Path) -> None:

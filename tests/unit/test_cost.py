@@ -63,7 +63,7 @@ CONFIG: dict[str, Any] = {
             "start": "residual/1",
             "end": "residual/2",
             "points": 7,
-            "training": {"epochs": 3},
+            "training": {"epochs": 3, "snapshots": [1, 3]},
         },
         "of_words": {"kind": "segment", "start": "language/1", "end": "language/2", "points": 3},
     },
@@ -105,6 +105,8 @@ TRAIN, TEST = 1437, 360
         ("evaluate_curve", {"curve": "segment"}, 11 * (TRAIN + TEST)),
         # Batch-norm statistics are of another pass over the training set.
         ("evaluate_curve", {"curve": "bezier"}, 7 * (2 * TRAIN + TEST)),
+        # Each point once a snapshot.
+        ("evaluate_curve_snapshots", {"curve": "bezier"}, 2 * 7 * (2 * TRAIN + TEST)),
         ("evaluate_curve", {"curve": "of_words"}, 3 * (929_589 + 73_760 + 82_430)),
         ("evaluate_plane", {"plane": "three"}, 16 * (2 * TRAIN + TEST)),
         ("collect_curve_members", {"ensemble": "points"}, 6 * (2 * TRAIN + TEST)),
@@ -120,7 +122,11 @@ def test_evaluations_of_each_rule(config, tmp_path, rule, wildcards, evaluations
 
 
 @pytest.mark.parametrize(
-    "rule", ["prepare_dataset", "evaluate_ensemble", "make_table", "make_figure", "all"]
+    "rule",
+    [
+        *("prepare_dataset", "evaluate_ensemble", "measure_distances"),
+        *("make_table", "make_figure", "all"),
+    ],
 )
 def test_other_rules_evaluate_no_network(config, tmp_path, rule) -> None:
     assert job_cost(config, rule, {}, tmp_path) == Cost(0, 0.0)

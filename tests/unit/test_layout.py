@@ -12,6 +12,7 @@ def test_paths_of_the_contract() -> None:
     assert layout.network("plain", "{seed}") == "networks/plain/seed{seed}"
     assert layout.curve("bezier") == "curves/bezier"
     assert layout.plane("three") == "planes/three"
+    assert layout.geometry("modes") == "geometries/modes"
     assert layout.ensemble("points") == "ensembles/points"
 
 
@@ -29,6 +30,11 @@ def test_weights_of_a_reference(reference: str, path: str) -> None:
     # A job is given the weights themselves or the folder of all snapshots.
     given = path if parsed.epoch is None else f"{layout.network('plain', 3)}/snapshots"
     assert layout.weights_in(given, reference) == Path(path)
+
+
+def test_a_file_of_weights_is_where_the_user_has_it() -> None:
+    path = "weights/mine.safetensors"
+    assert layout.weights_in(path, path) == Path(path)
 
 
 def test_a_checkpoint_has_its_optimisers_state_beside_it() -> None:

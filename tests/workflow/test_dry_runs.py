@@ -2,12 +2,14 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 from pipeline import CHECKOUT, RULES, Project
 
 from mode_connectivity.config import load_config
 from mode_connectivity.reporting.settings import ArtefactSettings
+from mode_connectivity.training.settings import minima
 
 
 def named(counts: str) -> dict[str, int]:
@@ -21,7 +23,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(tmp_path_factory.mktemp("empty"))
 
 
-EVERYTHING = {
+GARIPOV2018 = {
     "demo": (
         "prepare_dataset 6, train_network 73, evaluate_network 3, train_curve 12, "
         "evaluate_curve 20, evaluate_plane 6, collect_curve_members 1, collect_members 7, "
@@ -33,7 +35,19 @@ EVERYTHING = {
         "average_weights 7, evaluate_ensemble 26, make_table 6, make_figure 9"
     ),
 }
+GOTMARE2018 = (
+    "prepare_dataset 1, train_network 9, evaluate_network 7, train_curve 14, evaluate_curve 28, "
+    "evaluate_curve_snapshots 6, evaluate_plane 2, measure_distances 1, make_table 1, "
+    "make_figure 10"
+)
+DATASETS = {"demo": 7, "paper": 7}
+"""Prepared for both papers: at the paper scale they share CIFAR-10."""
 PLANES = "prepare_dataset 1, train_network 3, train_curve 2, evaluate_plane 3, make_figure 1"
+CONNECTIONS = (
+    "prepare_dataset 1, train_network 7, train_curve 6, evaluate_curve_snapshots 6, make_figure 1"
+)
+PAIRS = "prepare_dataset 1, train_network 2, train_curve 8, evaluate_curve 16, make_figure 1"
+ITERATES = "prepare_dataset 1, train_network 1, train_curve 1, evaluate_plane 1, make_figure 1"
 ARTEFACTS = {
     "demo": {
         "garipov2018_table1": (
@@ -104,6 +118,23 @@ ARTEFACTS = {
         "garipov2018_figure5": "prepare_dataset 1, train_network 2, make_figure 1",
         "garipov2018_figure7": PLANES,
         "garipov2018_figure8": PLANES,
+        "gotmare2018_modes": (
+            "prepare_dataset 1, train_network 7, evaluate_network 7, train_curve 6, "
+            "evaluate_curve 12, evaluate_curve_snapshots 6, make_table 1"
+        ),
+        "gotmare2018_figure1": CONNECTIONS,
+        # Three pairs of iterates of SGDR, and five of SGD, of one training each.
+        "gotmare2018_figure2": PAIRS,
+        "gotmare2018_figure3": ITERATES,
+        "gotmare2018_figure4": (
+            "prepare_dataset 1, train_network 7, train_curve 6, measure_distances 1, make_figure 1"
+        ),
+        "gotmare2018_figure5": ITERATES,
+        "gotmare2018_figure6": ITERATES,
+        "gotmare2018_figure7": PAIRS,
+        "gotmare2018_figure8": CONNECTIONS,
+        "gotmare2018_figure9": CONNECTIONS,
+        "gotmare2018_figure10": CONNECTIONS,
     },
 }
 TABLE2_ROW = "prepare_dataset 1, train_network 2, train_curve 2, evaluate_curve 3, make_table 1"
@@ -111,12 +142,17 @@ TABLE1_ROW = (
     "prepare_dataset 1, train_network {}, collect_members 3, average_weights 1, "
     "evaluate_ensemble 4, make_table 1"
 )
+MODES_ROW = (
+    "prepare_dataset 1, train_network 2, evaluate_network 2, train_curve 1, evaluate_curve 2, "
+    "evaluate_curve_snapshots 1, make_table 1"
+)
 ROWS = {
     "demo": {
         "garipov2018_table1_few_digits_3conv3fc": TABLE1_ROW.format(27),
         "garipov2018_table1_few_digits_preresnet8": TABLE1_ROW.format(27),
         "garipov2018_table2_digits_vgg16": TABLE2_ROW,
         "garipov2018_table3_documentation_lstm": TABLE2_ROW,
+        "gotmare2018_modes_ga": MODES_ROW,
     },
     "paper": {
         **{
@@ -126,6 +162,7 @@ ROWS = {
         },
         "garipov2018_table2_mnist_fully_connected": TABLE2_ROW,
         "garipov2018_table3_ptb_lstm_medium": TABLE2_ROW,
+        "gotmare2018_modes_ga": MODES_ROW,
     },
 }
 NETWORK = "networks/{}/seed7/weights.safetensors"
@@ -185,22 +222,29 @@ def jobs(empty: Project) -> dict[str, Jobs]:
     found = {}
     for scale, rows in ROWS.items():
         artefacts = [*ARTEFACTS[scale], *ARTEFACTS["both"], *rows]
-        found[scale] = Jobs(empty, scale, ["all", "garipov2018", "datasets", *artefacts])
+        targets = ["all", "garipov2018", "gotmare2018", "datasets", *artefacts]
+        found[scale] = Jobs(empty, scale, targets)
     return found
+
+
+def everything(scale: str) -> dict[str, int]:
+    """Return the jobs of both papers, which share nothing but data sets."""
+    both = Counter(named(GARIPOV2018[scale])) + Counter(named(GOTMARE2018))
+    return {**both, "prepare_dataset": DATASETS[scale]}
 
 
 @pytest.mark.parametrize("scale", ["demo", "paper"])
 def test_everything(jobs, scale) -> None:
-    assert jobs[scale].counts("all") == named(EVERYTHING[scale])
-    assert jobs[scale].counts("garipov2018") == named(EVERYTHING[scale])
-    datasets = {"prepare_dataset": jobs[scale].counts("all")["prepare_dataset"]}
-    assert jobs[scale].counts("datasets") == datasets
+    assert jobs[scale].counts("all") == everything(scale)
+    assert jobs[scale].counts("garipov2018") == named(GARIPOV2018[scale])
+    assert jobs[scale].counts("gotmare2018") == named(GOTMARE2018)
+    assert jobs[scale].counts("datasets") == {"prepare_dataset": DATASETS[scale]}
 
 
 @pytest.mark.parametrize("scale", ["demo", "paper"])
 def test_a_dry_run(empty, scale) -> None:
     """As users call it; it counts as the graph does."""
-    assert empty.counts(options=["--config", f"scale={scale}"]) == named(EVERYTHING[scale])
+    assert empty.counts(options=["--config", f"scale={scale}"]) == everything(scale)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +295,94 @@ def test_members_are_those_of_the_paper(dataset, network, method, epochs) -> Non
         before = config.epochs_before(member.recipe)
         found.setdefault(member.seed, []).append(before + own)
     assert found == dict.fromkeys([1, 2, 3], epochs)
+
+
+def leaves(content: dict[str, Any], *before: str) -> dict[str, Any]:
+    """Return the values of nested blocks by their dotted paths."""
+    found = {}
+    for key, value in content.items():
+        path = (*before, key)
+        found.update(leaves(value, *path) if isinstance(value, dict) else {".".join(path): value})
+    return found
+
+
+STEP = ("training.schedule.milestones", "training.schedule.factor")
+
+
+@pytest.mark.parametrize(("scale", "large_batch"), [("demo", 180), ("paper", 4000)])
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("large_batch", {"training.batch_size": None}),
+        # Adam's own learning rate, and as it is said with its optimiser; momentum does not apply.
+        ("adam", {"training.learning_rate": 0.001, "training.optimiser.name": "adam"}),
+        ("linear_decay", {"training.schedule.name": "linear"}),
+        ("small_weight_decay", {"training.optimiser.weight_decay": 5e-6}),
+        ("large_initialisation", {"initialisation.scale": 3.0}),
+        ("no_augmentation", {"training.augmentation.transforms": []}),
+    ],
+)
+def test_each_mode_differs_from_the_first_in_one_setting(
+    scale, large_batch, mode, expected
+) -> None:
+    recipes = load_config({"scale": scale}, CHECKOUT).recipes
+    first, other = (
+        leaves(recipes[name].model_dump()) for name in ("modes_vgg16", f"modes_vgg16_{mode}")
+    )
+    differing = {key: other.get(key) for key in first | other if first.get(key) != other.get(key)}
+    if mode == "large_batch":
+        expected = {"training.batch_size": large_batch}
+    if mode == "linear_decay":
+        # It has no milestones, and ends at zero.
+        assert [differing.pop(key) for key in STEP] == [None, None]
+        assert differing.pop("training.schedule.final") == 0.0
+    assert differing == expected
+
+
+def test_the_trainings_of_gotmare_are_those_of_the_paper() -> None:
+    config = load_config({"scale": "paper"}, CHECKOUT)
+    first = config.recipes["modes_vgg16"]
+    assert (first.dataset, first.network.name) == ("cifar10_vgg", "vgg16_batch_norm")
+    assert (first.initialisation.scheme, first.initialisation.scale) == ("fan_in", 1.0)
+    training = first.training
+    assert (training.epochs, training.batch_size, training.learning_rate) == (200, 100, 0.05)
+    assert training.schedule.model_dump()["milestones"] == [60, 120, 160]
+    assert training.schedule.model_dump()["factor"] == 0.2
+    optimiser = training.optimiser
+    assert (optimiser.name, optimiser.momentum, optimiser.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert training.augmentation.transforms == ["crop"]
+    sgdr = config.recipes["sgdr_vgg16"].training
+    assert list(minima(sgdr.schedule, sgdr.epochs)) == [10, 30, 70, 150]
+    assert sgdr.schedule.model_dump()["minimum"] == 1e-6
+    assert sgdr.snapshot_epochs == list(range(1, 151))
+    step = config.recipes["step_vgg16"].training
+    assert step.schedule.model_dump()["milestones"] == [60, 150]
+    for name in ("sgdr_vgg16", "step_vgg16"):
+        training = config.recipes[name].training
+        assert (training.batch_size, training.learning_rate) == (100, 0.05)
+        assert training.record_test
+    ends = {
+        (curve.start, curve.end, curve.points)
+        for name, curve in config.curves.items()
+        if name.startswith(("sgdr_", "step_"))
+    }
+    pairs = [(30, 70), (70, 150), (30, 150)], [(55, 65), (145, 155), (55, 155), (145, 165)]
+    assert ends == {
+        *((f"sgdr_vgg16/1@{start}", f"sgdr_vgg16/1@{end}", 61) for start, end in pairs[0]),
+        *((f"step_vgg16/1@{start}", f"step_vgg16/1@{end}", 61) for start, end in pairs[1]),
+        ("step_vgg16/1@55", "step_vgg16/1@165", 61),
+    }
+    assert [config.planes[name].iterates for name in ("sgdr_70_150", "sgdr_30_70")] == [
+        "sgdr_vgg16/1",
+        "sgdr_vgg16/1",
+    ]
+    chain = config.curves["modes_ga"]
+    assert chain.training is not None
+    assert (chain.kind, chain.bends, chain.training.snapshot_epochs) == (
+        "polychain",
+        1,
+        [20, 40, 60, 80],
+    )
 
 
 def test_a_selection(empty) -> None:

@@ -11,21 +11,31 @@ import pytest
 import yaml
 from pipeline import EVERYTHING, Project, copy_checkout
 
-FIGURES = {f"garipov2018_figure{number}" for number in range(1, 9)}
+FIGURES = {
+    *(f"garipov2018_figure{number}" for number in range(1, 9)),
+    *(f"gotmare2018_figure{number}" for number in (1, 2, 3, 4, 7)),
+}
 PLANE_FIGURES = {f"figures/garipov2018_figure{number}" for number in (1, 7, 8)}
-PLANES = {f"planes/preresnet8_{name}" for name in ("independent", "bezier", "polychain")}
+ITERATES_FIGURES = {f"figures/gotmare2018_figure{number}" for number in (2, 3, 7)}
+PLANES = {
+    *(f"planes/preresnet8_{name}" for name in ("independent", "bezier", "polychain")),
+    "planes/narrow_sgdr",
+}
+SNAPSHOTS = {"curves/preresnet8_polychain/snapshots"}
+GEOMETRIES = {"geometries/preresnet8"}
 CURVES = {
     *(f"curves/perceptron_{name}" for name in ("bezier", "iterates", "trivial")),
     *(f"curves/preresnet8_{name}" for name in ("segment", "bezier", "polychain", "random")),
     *(f"curves/lstm_{name}" for name in ("segment", "bezier", "polychain")),
-    "curves/narrow_bezier",
+    *(f"curves/narrow_{name}" for name in ("bezier", "sgdr_segment", "sgdr_polychain")),
+    "curves/narrow_elsewhere_polychain",
 }
 NETWORKS = {
     *(f"networks/{recipe}/seed{seed}" for recipe in ("perceptron", "narrow") for seed in (1, 2)),
     *(f"networks/preresnet8{way}/seed{seed}" for way in ("", "_snapshot") for seed in (1, 2, 3)),
     *(f"networks/preresnet8_fge{epoch}/seed{seed}" for epoch in (1, 2) for seed in (1, 2, 3)),
     *(f"networks/lstm/seed{seed}" for seed in (1, 2)),
-    "networks/narrow_finetuned/seed1",
+    *(f"networks/narrow_{name}/seed1" for name in ("finetuned", "sgdr")),
 }
 EVALUATIONS = {f"networks/preresnet8/seed{seed}/evaluation" for seed in (1, 2, 3)}
 ENSEMBLES = {
@@ -37,6 +47,7 @@ POINTS = "ensembles/preresnet8_polychain"
 TABLES = {
     *(f"tables/garipov2018_{name}" for name in ("table1_shapes", "table2_shapes", "table3_words")),
     *(f"tables/garipov2018_{name}" for name in ("imagenet", "curve_ensemble", "trivial_path")),
+    "tables/gotmare2018_modes_shapes",
 }
 REPORTS = TABLES | {f"figures/{name}" for name in FIGURES} | {"figures/garipov2018_trivial_path"}
 DATASETS = {"datasets/shapes", "datasets/words"}
@@ -53,6 +64,8 @@ def jobs(files: Iterable[str]) -> set[str]:
             path.parts[0] == "curves"
         ):
             found.add(f"{path.parent}/grid")
+        elif path.name in ("snapshots.csv", "snapshots.json"):
+            found.add(f"{path.parent}/snapshots")
         elif path.name in ("metrics.csv", "ensembles.safetensors") and (
             path.parts[0] == "ensembles"
         ):
@@ -76,10 +89,11 @@ def trained(recipe: str) -> set[str]:
     curves = {name for name in CURVES if f"/{recipe}_" in name}
     bent = {name for name in curves if name.endswith(("bezier", "polychain", "iterates"))}
     ensembles = {name for name in ENSEMBLES if f"/{recipe}_" in name}
-    return networks | bent | grids(curves) | ensembles | metrics(ensembles)
+    planes = {name for name in PLANES if f"/{recipe}_" in name}
+    return networks | bent | grids(curves) | planes | ensembles | metrics(ensembles)
 
 
-RESIDUAL = trained("preresnet8") | EVALUATIONS | PLANES | {POINTS}
+RESIDUAL = trained("preresnet8") | EVALUATIONS | {POINTS} | SNAPSHOTS | GEOMETRIES
 RESIDUAL_REPORTS = {
     name
     for name in REPORTS
@@ -139,13 +153,16 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
             {"evaluation": {"batch_size": 20}},
             # Networks only where they are measured while they are trained.
             {f"networks/preresnet8_fge2/seed{seed}" for seed in (1, 2, 3)}
+            | {"networks/narrow_sgdr/seed1", "curves/narrow_sgdr_polychain"}
             | grids(CURVES)
+            | SNAPSHOTS
             | EVALUATIONS
             | PLANES
             | {POINTS}
             | ENSEMBLES
             | metrics(ENSEMBLES)
-            | REPORTS,
+            # Distances are none of it.
+            | REPORTS - {"figures/gotmare2018_figure4"},
             id="batch size of the evaluation",
         ),
         pytest.param(
@@ -160,13 +177,29 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
                 "figures/garipov2018_trivial_path",
                 "figures/garipov2018_figure3",
                 "tables/garipov2018_imagenet",
-            },
+            }
+            | ITERATES_FIGURES,
             id="title of a network",
         ),
         pytest.param(
             {"planes": {"preresnet8_bezier": {"margin": 0.3}}},
             {"planes/preresnet8_bezier"} | PLANE_FIGURES,
             id="margin of a plane",
+        ),
+        pytest.param(
+            {"planes": {"narrow_sgdr": {"iterates": None}}},
+            {"planes/narrow_sgdr", "figures/gotmare2018_figure3"},
+            id="iterates of a plane",
+        ),
+        pytest.param(
+            {"geometries": {"preresnet8": {"points": {"B": "preresnet8_bezier"}}}},
+            GEOMETRIES | {"figures/gotmare2018_figure4"},
+            id="a point of a geometry",
+        ),
+        pytest.param(
+            {"artefacts": {"gotmare2018_modes": {"margin": 2.0}}},
+            {"tables/gotmare2018_modes_shapes"},
+            id="what counts as almost as well",
         ),
         pytest.param(
             {"artefacts": {"garipov2018_figure7": {"test_error_clip": 90.0}}},
@@ -188,6 +221,7 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
                 "tables/garipov2018_table1_shapes",
                 "figures/garipov2018_figure5",
                 "figures/garipov2018_figure6",
+                "figures/gotmare2018_figure2",
             },
             id="learning rate of a branch",
         ),
@@ -279,7 +313,7 @@ def test_touched_files_and_edited_words_rerun_nothing(edited) -> None:
             "src/mode_connectivity/evaluation/planes.py",
             "CURVE_POINTS = 61",
             "CURVE_POINTS = 62",
-            PLANES | PLANE_FIGURES,
+            PLANES | PLANE_FIGURES | {"figures/gotmare2018_figure3"},
             id="library, planes",
         ),
         pytest.param(
@@ -300,8 +334,15 @@ def test_touched_files_and_edited_words_rerun_nothing(edited) -> None:
             "workflow/scripts/evaluate_network.py",
             "fingerprint=[",
             "fingerprint=[0,",
-            EVALUATIONS | {"tables/garipov2018_curve_ensemble"},
+            EVALUATIONS | {"tables/garipov2018_curve_ensemble", "tables/gotmare2018_modes_shapes"},
             id="a script",
+        ),
+        pytest.param(
+            "workflow/scripts/evaluate_curve_snapshots.py",
+            "fingerprint=[",
+            "fingerprint=[0,",
+            SNAPSHOTS | {"tables/gotmare2018_modes_shapes", "figures/gotmare2018_figure1"},
+            id="a script, snapshots",
         ),
     ],
 )
@@ -317,6 +358,16 @@ def test_an_edited_network_of_the_users_own_reruns_what_uses_it(project) -> None
         "tables/garipov2018_trivial_path",
         "figures/garipov2018_trivial_path",
         "figures/garipov2018_figure3",
+        *ITERATES_FIGURES,
+    }
+
+
+def test_other_weights_of_the_users_own_rerun_what_uses_them(project) -> None:
+    folder = project.folder / "weights"
+    (folder / "mine.safetensors").write_bytes((folder / "yours.safetensors").read_bytes())
+    assert outdated(project) == {
+        "curves/narrow_elsewhere_polychain",
+        "curves/narrow_elsewhere_polychain/grid",
     }
 
 

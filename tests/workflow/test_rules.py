@@ -115,7 +115,9 @@ def test_paths_are_those_of_the_layout_module() -> None:
         f"{layout.network('{recipe}', '{seed}')}/weights.safetensors",
         f"{layout.curve('{curve}')}/vertices.safetensors",
         f"{layout.curve('{curve}')}/grid.csv",
+        f"{layout.curve('{curve}')}/snapshots.csv",
         f"{layout.plane('{plane}')}/grid.csv",
+        f"{layout.geometry('{geometry}')}/distances.csv",
         f"{layout.ensemble('{ensemble}')}/members.csv",
         f"{layout.ensemble('{ensemble}')}/metrics.csv",
     ):

@@ -1,8 +1,11 @@
 """How points of weight space are evaluated, as data."""
 
-from pydantic import Field, PositiveInt
+from typing import Self
+
+from pydantic import Field, PositiveInt, model_validator
 
 from mode_connectivity.settings import Settings
+from mode_connectivity.training.recipes import FILE_WITHOUT_RECIPE, is_weight_file
 
 
 class EvaluationSettings(Settings):
@@ -41,6 +44,12 @@ class PlaneSettings(Settings):
         None,
         description="a training, recipe/seed, whose snapshots are projected onto the plane",
     )
+
+    @model_validator(mode="after")
+    def _files_are_of_a_recipe(self) -> Self:
+        if self.recipe is None and any(map(is_weight_file, (self.start, self.end))):
+            raise ValueError(FILE_WITHOUT_RECIPE)
+        return self
 
 
 class GeometrySettings(Settings):

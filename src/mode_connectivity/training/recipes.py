@@ -107,6 +107,11 @@ class RecipeSettings(Settings):
         return self
 
 
+FILE_WITHOUT_RECIPE = (
+    "an end is a file of weights: say with recipe which network and data set it is of"
+)
+
+
 def is_weight_file(text: str) -> bool:
     """Tell whether a network is named by a file of weights, not by a recipe and a seed."""
     return text.endswith(".safetensors")
@@ -180,9 +185,7 @@ class CurveSettings(Settings):
                 "left out is that of the recipe at its start"
             )
         if self.recipe is None and any(map(is_weight_file, (self.start, self.end))):
-            raise ValueError(
-                "an end is a file of weights: say with recipe which network and data set it is of"
-            )
+            raise ValueError(FILE_WITHOUT_RECIPE)
         for key in ("training", "bends"):
             if not self.trained and key in self.model_fields_set and getattr(self, key):
                 raise ValueError(f"a {self.kind} has nothing to train: take {key} out")

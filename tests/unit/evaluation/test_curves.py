@@ -8,10 +8,16 @@ import torch
 
 from mode_connectivity.evaluation import curves as module
 from mode_connectivity.evaluation import evaluator
-from mode_connectivity.evaluation.curves import evaluate_curve, evaluate_network
+from mode_connectivity.evaluation.curves import (
+    evaluate_curve,
+    evaluate_curve_snapshots,
+    evaluate_network,
+)
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.settings import UserError
+from mode_connectivity.training.curves import save_curve
 from mode_connectivity.training.networks import load_weights
+from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.curves import Bezier, Polychain
 
@@ -150,6 +156,94 @@ def test_a_full_disk_loses_no_measured_point(make_networks, tmp_path, monkeypatc
     run(networks, tmp_path)
     # The train and the test set of the last point, after whose measurement nothing is saved.
     assert len(measured) == 2
+
+
+CHAIN = CurveSettings.model_validate(
+    {"kind": "polychain", "start": "a/1", "end": "a/2", "training": TRAINING.model_dump()}
+)
+
+
+@pytest.fixture
+def chains(make_networks, tmp_path):
+    """A chain whose bend moves, after three epochs of its training."""
+    networks = make_networks("batch_norm")
+    epochs = {}
+    for epoch, share in ((2, 0.0), (4, 0.5), (8, 1.0)):
+        vertices = networks.vertices.clone()
+        vertices[1] = share * vertices[1] + (1 - share) * (vertices[0] + vertices[2]) / 2
+        epochs[epoch] = Polychain(vertices)
+        path = tmp_path / "snapshots" / f"epoch{epoch}.safetensors"
+        save_curve(path, CHAIN, epochs[epoch], networks.workspace)
+    return networks, epochs
+
+
+def run_snapshots(chains, folder) -> pd.DataFrame:
+    networks, epochs = chains
+    evaluate_curve_snapshots(
+        CHAIN,
+        {e: folder.parent / "snapshots" / f"epoch{e}.safetensors" for e in epochs},
+        5,
+        networks.workspace,
+        TRAINING,
+        EvaluationSettings(batch_size=32),
+        grid=folder / "snapshots.csv",
+        fingerprint="job",
+    )
+    return pd.read_csv(folder / "snapshots.csv")
+
+
+def test_snapshots_are_measured_as_the_curve_is(chains, tmp_path) -> None:
+    networks, epochs = chains
+    grid = run_snapshots(chains, tmp_path / "curve")
+    assert [path.name for path in (tmp_path / "curve").iterdir()] == ["snapshots.csv"]
+    assert grid["epoch"].tolist() == [epoch for epoch in epochs for _ in range(5)]
+    assert grid["epoch"].dtype == int
+    for epoch, chain in epochs.items():
+        alone = tmp_path / f"alone{epoch}"
+        evaluate_curve(
+            chain,
+            5,
+            networks.workspace,
+            TRAINING,
+            EvaluationSettings(batch_size=32),
+            predictions=False,
+            grid=alone / "grid.csv",
+            fingerprint="job",
+        )
+        expected = pd.read_csv(alone / "grid.csv")
+        found = grid[grid["epoch"] == epoch].drop(columns="epoch").reset_index(drop=True)
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    # The chain of the first is straight, and nowhere longer than far.
+    ratio = grid.groupby("epoch")[["length", "distance"]].last()
+    assert ratio["length"][2] == pytest.approx(ratio["distance"][2], rel=1e-6)
+    assert ratio["length"].is_monotonic_increasing and ratio["distance"].nunique() == 1
+
+
+def test_snapshots_killed_between_two_are_not_measured_again(chains, tmp_path, monkeypatch) -> None:
+    expected = run_snapshots(chains, tmp_path / "whole")
+    monkeypatch.setattr(evaluator, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    measure = evaluator.measure
+    calls = 0
+
+    def killing(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        # Each point is two measurements, of which the third snapshot gets none.
+        if calls == 21:
+            raise Killed
+        return measure(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(evaluator, "measure", killing)
+        run_snapshots(chains, tmp_path / "killed")
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [".progress"]
+    calls = -100
+    monkeypatch.setattr(evaluator, "measure", killing)
+    found = run_snapshots(chains, tmp_path / "killed")
+    # The last snapshot, and of the others the point after which nothing is saved.
+    assert calls == -100 + 10 + 2 * 2
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == ["snapshots.csv"]
 
 
 def test_a_single_network(make_networks, tmp_path) -> None:

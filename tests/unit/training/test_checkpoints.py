@@ -106,6 +106,35 @@ def test_a_full_disk_leaves_the_old_checkpoint(checkpoint, monkeypatch) -> None:
     assert len(list(checkpoint.path.parent.iterdir())) == 1
 
 
+def test_jobs_in_one_folder_keep_apart(tmp_path) -> None:
+    whole = Progress(tmp_path, "job")
+    parts = [Progress(tmp_path, ["job", part], part) for part in ("first", "second")]
+    for number, progress in enumerate([whole, *parts]):
+        progress.checkpoint.save({"w": torch.full((1,), float(number))}, {"done": number})
+    for number, progress in enumerate([whole, *parts]):
+        tensors, state = progress.checkpoint.load()
+        assert (tensors["w"].item(), state) == (number, {"done": number})
+    parts[0].finish()
+    assert parts[0].checkpoint.load() is None
+    # The others are still at work.
+    assert whole.checkpoint.load() is not None and parts[1].checkpoint.load() is not None
+    whole.finish()
+    assert parts[1].checkpoint.load() is not None
+    parts[1].finish()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_part_set_aside_stays(tmp_path) -> None:
+    first, second = (Progress(tmp_path, ["job", part], part) for part in ("first", "second"))
+    for progress in (first, second):
+        progress.checkpoint.save(TENSORS, STATE)
+    Progress(tmp_path, "another job", "first").checkpoint.load()
+    for progress in (first, second):
+        progress.finish()
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == [tmp_path / ".progress" / "first" / "checkpoint.foreign-1.safetensors"]
+
+
 def test_what_is_handed_over(tmp_path) -> None:
     progress = Progress(tmp_path, "job")
     for epoch in (0, 1, 2, 3):

@@ -7,6 +7,7 @@ from mode_connectivity.training.recipes import (
     NetworkReference,
     NetworkSettings,
     RecipeSettings,
+    is_weight_file,
 )
 
 TRAINING = {"epochs": 3, "learning_rate": 0.1}
@@ -95,6 +96,31 @@ def test_curves_without_bends(kind: str) -> None:
     for key, value in {"training": TRAINING, "bends": 1}.items():
         with pytest.raises(ValidationError, match=f"{kind} has nothing to train: take {key} out"):
             CurveSettings.model_validate({**record, key: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("weights/mine.safetensors", True),
+        ("/somewhere/else.safetensors", True),
+        ("mine.safetensors", True),
+        ("mine/1", False),
+        ("mine/1@3", False),
+        ("weights/mine.pt", False),
+        ("safetensors", False),
+    ],
+)
+def test_files_of_weights(text: str, expected: bool) -> None:
+    assert is_weight_file(text) == expected
+
+
+@pytest.mark.parametrize("key", ["start", "end"])
+def test_a_file_of_weights_does_not_say_what_network_it_is_of(key: str) -> None:
+    ends = {"start": "a/1", "end": "a/2", key: "weights/mine.safetensors"}
+    record = {"kind": "segment", **ends}
+    assert CurveSettings.model_validate({**record, "recipe": "a"}).recipe == "a"
+    with pytest.raises(ValidationError, match="say with recipe which network and data set it is "):
+        CurveSettings.model_validate(record)
 
 
 def recipe(**changes) -> RecipeSettings:

@@ -64,6 +64,12 @@ def test_snapshots_are_told_in_order() -> None:
     assert training(snapshots=[3, 0, 1]).snapshot_epochs == [0, 1, 3]
 
 
+def test_snapshots_of_all_epochs() -> None:
+    """The weights that it begins with are not those after an epoch."""
+    assert training(snapshots="all").snapshot_epochs == [1, 2, 3, 4]
+    assert training(epochs=1, snapshots="all").snapshot_epochs == [1]
+
+
 def cyclic(period: int, **changes) -> dict:
     return {"schedule": {"name": "cyclic", "period": period, "minimum": 5e-4}, **changes}
 
@@ -114,7 +120,7 @@ def test_snapshots_at_minima(schedule, epochs, expected) -> None:
         ({"schedule": {"name": "cosine_cycles", "cycles": 0}}, "greater than 0"),
         (
             {"schedule": {"name": "cosine_restarts", "period": 5}, "snapshots": "minima"},
-            "the first period, of 5 epochs, does not end within 4 epochs",
+            "the first period of 5 epochs is longer than the training of 4 epochs: nothing rest",
         ),
         ({"snapshots": "minima"}, "'piecewise_linear' has no minima; list the epochs, or choose"),
         *(
@@ -138,6 +144,11 @@ def test_cycles_that_do_not_fit(changes, message) -> None:
     assert re.search(message, lines[0])
 
 
-def test_restarts_that_are_not_asked_for_minima_may_be_longer_than_the_training() -> None:
+@pytest.mark.parametrize("snapshots", [[], "minima", "all", [2]])
+def test_a_first_period_longer_than_the_training(snapshots) -> None:
+    """Nothing would restart, whatever is kept."""
     schedule = {"name": "cosine_restarts", "period": 5}
-    assert training(schedule=schedule).snapshot_epochs == []
+    with pytest.raises(ValidationError, match="the first period of 5 epochs is longer than the t"):
+        training(schedule=schedule, snapshots=snapshots)
+    whole = training(schedule={**schedule, "period": 4}, snapshots=snapshots)
+    assert whole.schedule.name == "cosine_restarts"
