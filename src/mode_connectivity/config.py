@@ -794,7 +794,6 @@ class _CrossChecks:
                         self.say([*path, "rows", label], NO_NAME)
                     self._same_ends([pair.segment, pair.polychain], [*path, "rows", label])
                     self._keeps_snapshots(pair.polychain, [*path, "rows", label, "polychain"])
-                self._same_space([*modes.values()], [*path, "modes"], "shows")
                 for label in sorted(set(differences) - set(modes)):
                     self.say(
                         [*path, "differences", label],
