@@ -310,8 +310,8 @@ def texts(model: Any, valid: Mapping[str, Any], **changes: Any) -> list[str]:
         ({"snapshots": 3}, "snapshots: found 3; it must be a list of integers, or ..."),
         (
             {"snapshots": "minimum"},
-            "snapshots: found 'minimum'; it must be a list of integers, or one of minima; did you "
-            "mean 'minima'?",
+            "snapshots: found 'minimum'; it must be a list of integers, or one of minima, all; did "
+            "you mean 'minima'?",
         ),
         (
             {"snapshots": "minima"},
