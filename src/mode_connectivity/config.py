@@ -617,6 +617,14 @@ class _CrossChecks:
                 f"training.checkpoints: {', '.join(map(str, kept)) or 'none'}; add {epoch} there",
             )
 
+    def _recipe_of_curve(self, name: str) -> RecipeSettings | None:
+        """Return the recipe of a curve's networks, if curve and recipe are without mistakes."""
+        curve = self.curves.get(name)
+        if curve is None:
+            return None
+        match = REFERENCE.fullmatch(curve.start)
+        return self.recipes.get(curve.recipe or (match["recipe"] if match is not None else ""))
+
     def _texts(self) -> None:
         """Check what cannot be asked of a text."""
         texts = {name for name, data in self.datasets.items() if isinstance(data, TextSettings)}
@@ -628,18 +636,15 @@ class _CrossChecks:
                     "transforms out",
                 )
         for name, curve in self.curves.items():
-            match = REFERENCE.fullmatch(curve.start)
-            of_curve = self.recipes.get(match["recipe"]) if match is not None else None
+            of_curve = self._recipe_of_curve(name)
             if curve.predictions and of_curve is not None and of_curve.dataset in texts:
                 self.say(["curves", name, "predictions"], NO_TEXT_PREDICTIONS)
         for name, ensemble in self.ensembles.items():
             if isinstance(ensemble, CurveEnsembleSettings):
-                of_curve_points = self.curves.get(ensemble.curve)
-                match = REFERENCE.fullmatch(of_curve_points.start) if of_curve_points else None
-                recipes = [match["recipe"]] if match is not None else []
+                recipes = [self._recipe_of_curve(ensemble.curve)]
             else:
-                recipes = ensemble.recipes
-            if any(self.recipes[each].dataset in texts for each in recipes if each in self.recipes):
+                recipes = [self.recipes.get(recipe) for recipe in ensemble.recipes]
+            if any(recipe is not None and recipe.dataset in texts for recipe in recipes):
                 self.say(["ensembles", name], NO_TEXT_PREDICTIONS)
 
     def _members(self, ensemble: NetworkEnsembleSettings, path: list[str]) -> None:
@@ -875,9 +880,7 @@ class _CrossChecks:
 
     def _of_texts(self, curves: list[str], path: list[str]) -> None:
         for name in curves:
-            curve = self.curves.get(name)
-            match = None if curve is None else REFERENCE.fullmatch(curve.start)
-            recipe = self.recipes.get(match["recipe"]) if match is not None else None
+            recipe = self._recipe_of_curve(name)
             data = self.datasets.get(recipe.dataset) if recipe is not None else None
             if data is not None and not isinstance(data, TextSettings):
                 self.say(path, f"curve {name!r} is not of a language model: its data are images")
@@ -966,8 +969,7 @@ class _CrossChecks:
         self._one_pair(ends, path, "planes through")
 
     def _has_option(self, curve: str, option: str, path: list[str]) -> None:
-        match = REFERENCE.fullmatch(self.curves[curve].start) if curve in self.curves else None
-        recipe = self.recipes.get(match["recipe"]) if match is not None else None
+        recipe = self._recipe_of_curve(curve)
         if recipe is None:
             return
         options = registry.specification(recipe.network.name).options

@@ -28,6 +28,11 @@ def snapshot(epoch: int) -> str:
     return f"epoch{epoch}.safetensors"
 
 
+def optimiser(epoch: int) -> str:
+    """Return the name of the file with the optimiser's state at a checkpoint."""
+    return f"epoch{epoch}.optimiser.safetensors"
+
+
 def curve(name: str) -> str:
     """Return the folder of a curve."""
     return f"curves/{name}"
@@ -69,4 +74,4 @@ def optimiser_in(path: str, reference: str) -> Path | None:
         reference: ``recipe/seed`` or ``recipe/seed@epoch``.
     """
     epoch = NetworkReference.parse(reference).epoch
-    return None if epoch is None else Path(path) / f"epoch{epoch}.optimiser.safetensors"
+    return None if epoch is None else Path(path) / optimiser(epoch)

@@ -20,7 +20,7 @@ from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.networks import Workspace, load_weights
 from mode_connectivity.training.recipes import NetworkReference
 from mode_connectivity.training.settings import TrainingSettings
-from mode_connectivity.weight_space.family import Family, scalar_products
+from mode_connectivity.weight_space.family import Family, norm
 
 MEASURED = ("norm", "test_loss", "test_nll", "test_error")
 
@@ -140,8 +140,7 @@ def _steps(members: Sequence[Member], vectors: Iterable[Tensor]) -> Iterator[flo
         if before.training != after.training:
             yield np.nan
             continue
-        difference = (second - first).unsqueeze(0)
-        yield float(scalar_products(difference, difference).sqrt())
+        yield norm(second - first)
 
 
 def average_weights(

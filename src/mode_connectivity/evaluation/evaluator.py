@@ -18,7 +18,7 @@ from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.loop import derive_seed
-from mode_connectivity.weight_space.family import Family, scalar_products
+from mode_connectivity.weight_space.family import Family, norm
 from mode_connectivity.weight_space.flat import FlatParameters
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def evaluate(
         if statistics is not None:
             reestimate_statistics(network, statistics)
         kept = None if log_probabilities is None else log_probabilities[index]
-        values = [_norm(flat.vector)]
+        values = [norm(flat.vector)]
         for name, part in prepared.items():
             found = measure(network, part, log_probabilities=kept if name == "test" else None)
             values += [found.nll, found.error]
@@ -156,9 +156,9 @@ def evaluate(
     grid = pd.DataFrame(parameters.numpy(), columns=names)
     for k in range(coefficients.shape[1]):
         grid[f"coefficient_{k}"] = coefficients[:, k].numpy()
-    norm = measured[:, 0].numpy()
-    grid["norm"] = norm
-    penalty = 0.5 * weight_decay * norm**2
+    norms = measured[:, 0].numpy()
+    grid["norm"] = norms
+    penalty = 0.5 * weight_decay * norms**2
     for name in measured_parts:
         nll, error = (
             measured[:, 1 + columns.index(f"{name}_{metric}")].numpy()
@@ -199,11 +199,6 @@ def _batches(
     if augmented and augmentation.transforms:
         return _AugmentedBatches(examples, settings.batch_size, augmentation, seed)
     return examples.prepared_batches(settings.batch_size, memory_format=torch.channels_last)
-
-
-def _norm(vector: Tensor) -> float:
-    row = vector.unsqueeze(0)
-    return float(scalar_products(row, row).sqrt())
 
 
 @dataclass(frozen=True)

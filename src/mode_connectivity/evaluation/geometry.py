@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from mode_connectivity.files import write_frame
@@ -15,6 +14,7 @@ from mode_connectivity.settings import UserError
 from mode_connectivity.training.curves import load_curve
 from mode_connectivity.training.networks import Workspace, load_weights
 from mode_connectivity.training.recipes import CurveSettings
+from mode_connectivity.weight_space.family import norm
 
 MEMORY = 2 << 30
 
@@ -91,16 +91,12 @@ def measure_distances(
             vector = vectors[place] if place < held else passing
             points[index].read(workspace, vector)
             if place < held:
-                norms[index] = _norm(vector)
+                norms[index] = norm(vector)
             for other in range(min(place, held)):
-                distance = _norm(vectors[other] - vector)
+                distance = norm(vectors[other] - vector)
                 matrix[index, first + other] = matrix[first + other, index] = distance
     kinds = [point.kind for point in points]
     frame = pd.DataFrame(matrix, columns=labels)
     frame.insert(0, "label", labels, allow_duplicates=True)
     write_frame(points_table, pd.DataFrame({"label": labels, "kind": kinds, "norm": norms}))
     write_frame(distances, frame)
-
-
-def _norm(vector: Tensor) -> float:
-    return float(vector.norm(dtype=torch.float64))

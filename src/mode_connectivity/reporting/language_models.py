@@ -92,8 +92,7 @@ def garipov2018_table3(
 
 
 def _with_perplexity(evaluated: EvaluatedCurve) -> pd.DataFrame:
-    where = f"grid of {evaluated.dataset}, {evaluated.network}, {evaluated.curve}"
-    check_grid(evaluated.grid, [f"{part}_nll" for part in PARTS], where)
+    check_grid(evaluated.grid, [f"{part}_nll" for part in PARTS], evaluated.where)
     with np.errstate(over="ignore"):
         return evaluated.grid.assign(
             **{f"{part}_perplexity": np.exp(evaluated.grid[f"{part}_nll"]) for part in PARTS}

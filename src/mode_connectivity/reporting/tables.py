@@ -72,6 +72,11 @@ class EvaluatedCurve:
     endpoint_distance: float
     correct: NDArray[np.bool_] | None = None
 
+    @property
+    def where(self) -> str:
+        """Which grid this is, for messages."""
+        return f"grid of {self.dataset}, {self.network}, {self.curve}"
+
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedEnsemble:
@@ -140,7 +145,7 @@ def garipov2018_table2(
             the grid, or a counterpart that is not published.
     """
     for evaluated in curves:
-        check_grid(evaluated.grid, _TABLE2_METRICS, _where(evaluated))
+        check_grid(evaluated.grid, _TABLE2_METRICS, evaluated.where)
         _check_correct(evaluated)
     rows = []
     for (dataset, network), of_network in _networks(curves):
@@ -244,16 +249,12 @@ def _within_range(value: str, interval: Interval) -> Interval:
     return float(np.maximum(low, lowest)), float(np.minimum(high, highest))
 
 
-def _where(curve: EvaluatedCurve) -> str:
-    return f"grid of {curve.dataset}, {curve.network}, {curve.curve}"
-
-
 def _check_correct(curve: EvaluatedCurve) -> None:
     """Recognise correctness and grid that come from different evaluations."""
     if curve.correct is None:
         return
     points, examples = curve.correct.shape
-    where = _where(curve)
+    where = curve.where
     if points != len(curve.grid):
         raise UserError(
             f"{where}: correct predictions at {points} points for a grid of {len(curve.grid)}; "
@@ -425,7 +426,7 @@ def garipov2018_trivial_path(paths: Sequence[EvaluatedCurve]) -> pd.DataFrame:
     rows = []
     runs: Counter[Pair] = Counter()
     for path in [path for _, of_network in _networks(paths) for path in of_network]:
-        check_grid(path.grid, metrics, _where(path))
+        check_grid(path.grid, metrics, path.where)
         t, train_loss, train_nll, test_error = (
             path.grid[column].to_numpy(float) for column in ("t", *metrics)
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mode_connectivity import layout
 from mode_connectivity.files import canonical_json, delete_remains
 from mode_connectivity.tensors import DamagedFileError, load_tensors, save_tensors
 
@@ -84,11 +85,11 @@ class Progress:
 
     def snapshot(self, epoch: int) -> Path:
         """Return where the snapshot of an epoch waits until the job is done."""
-        return self._snapshots / f"epoch{epoch}.safetensors"
+        return self._snapshots / layout.snapshot(epoch)
 
     def optimiser(self, epoch: int) -> Path:
         """Return where the optimiser's state after an epoch waits until the job is done."""
-        return self._snapshots / f"epoch{epoch}.optimiser.safetensors"
+        return self._snapshots / layout.optimiser(epoch)
 
     def finish(
         self,

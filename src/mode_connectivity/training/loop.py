@@ -20,7 +20,7 @@ from mode_connectivity.training.objectives import count_errors, cross_entropy
 from mode_connectivity.training.optimisers import Optimiser
 from mode_connectivity.training.schedules import learning_rate
 from mode_connectivity.training.settings import TrainingSettings
-from mode_connectivity.weight_space.family import TrainableFamily, scalar_products
+from mode_connectivity.weight_space.family import TrainableFamily, norm
 from mode_connectivity.weight_space.flat import FlatParameters
 
 logger = logging.getLogger(__name__)
@@ -276,11 +276,9 @@ class _Tally:
 
 
 def _distance(vertices: list[Tensor], first: list[Tensor]) -> float:
-    squares = 0.0
-    for vertex, start in zip(vertices, first, strict=True):
-        difference = (vertex - start).unsqueeze(0)
-        squares += scalar_products(difference, difference).item()
-    return math.sqrt(squares)
+    return math.hypot(
+        *(norm(vertex - start) for vertex, start in zip(vertices, first, strict=True))
+    )
 
 
 def _log(row: Mapping[str, float], epochs: int) -> None:

@@ -117,6 +117,12 @@ def scalar_products(first: Tensor, second: Tensor, *, chunk: int = 1 << 20) -> T
     return products.cpu()
 
 
+def norm(vector: Tensor) -> float:
+    """Return the Euclidean norm of a vector [P], summed in double precision."""
+    row = vector.unsqueeze(0)
+    return float(scalar_products(row, row).sqrt())
+
+
 def lengths(gram: Tensor, differences: Tensor) -> Tensor:
     """Return the Euclidean lengths of ``differences @ vertices``.
 
