@@ -16,6 +16,7 @@ def vgg16(
     classes: int,
     width: int = 64,
     convolutions: Sequence[int] = (2, 2, 3, 3, 3),
+    hidden_layers: int = 2,
     dropout: float = 0.5,
 ) -> nn.Sequential:
     """VGG-16 without batch norm: 13 convolutions of 3x3 and three linear layers.
@@ -29,6 +30,7 @@ def vgg16(
         width: the channels of the first block; the blocks have 1, 2, 4, 8, 8 times as many, the
             hidden linear layers 8 times.
         convolutions: the convolutions of each block; a block ends in a 2x2 max-pool.
+        hidden_layers: the linear layers between the convolutions and the last linear layer.
         dropout: the probability that a hidden unit is dropped in training.
 
     Returns:
@@ -37,7 +39,9 @@ def vgg16(
     Raises:
         UserError: the images are too small or an option is out of range.
     """
-    return _vgg("vgg16", input_shape, classes, width, convolutions, dropout, batch_norm=False)
+    return _vgg(
+        "vgg16", input_shape, classes, width, convolutions, hidden_layers, dropout, batch_norm=False
+    )
 
 
 @network(title="VGG-16 (batch norm)")
@@ -47,6 +51,7 @@ def vgg16_batch_norm(
     classes: int,
     width: int = 64,
     convolutions: Sequence[int] = (2, 2, 3, 3, 3),
+    hidden_layers: int = 2,
     dropout: float = 0.5,
 ) -> nn.Sequential:
     """VGG-16 with batch norm between each convolution and its ReLU.
@@ -61,6 +66,7 @@ def vgg16_batch_norm(
         width: the channels of the first block; the blocks have 1, 2, 4, 8, 8 times as many, the
             hidden linear layers 8 times.
         convolutions: the convolutions of each block; a block ends in a 2x2 max-pool.
+        hidden_layers: the linear layers between the convolutions and the last linear layer.
         dropout: the probability that a hidden unit is dropped in training.
 
     Returns:
@@ -70,7 +76,14 @@ def vgg16_batch_norm(
         UserError: the images are too small or an option is out of range.
     """
     return _vgg(
-        "vgg16_batch_norm", input_shape, classes, width, convolutions, dropout, batch_norm=True
+        "vgg16_batch_norm",
+        input_shape,
+        classes,
+        width,
+        convolutions,
+        hidden_layers,
+        dropout,
+        batch_norm=True,
     )
 
 
@@ -80,11 +93,13 @@ def _vgg(
     classes: int,
     width: int,
     convolutions: Sequence[int],
+    hidden_layers: int,
     dropout: float,
     *,
     batch_norm: bool,
 ) -> nn.Sequential:
     require(width >= 1, name, "width", width, "at least 1")
+    require(hidden_layers >= 0, name, "hidden_layers", hidden_layers, "at least 0")
     require(0 <= dropout < 1, name, "dropout", dropout, "at least 0 and below 1")
     require(
         len(convolutions) >= 1 and min(convolutions) >= 1,
@@ -102,17 +117,14 @@ def _vgg(
         outputs = width * min(2**index, 8)
         layers[f"block{index + 1}"] = _block(inputs, outputs, count, batch_norm=batch_norm)
         inputs = outputs
-    hidden = 8 * width
+    inputs *= (sides[0] // shrinkage) * (sides[1] // shrinkage)
     layers["flatten"] = nn.Flatten()
-    layers["dropout1"] = nn.Dropout(dropout)
-    layers["hidden1"] = nn.Linear(
-        inputs * (sides[0] // shrinkage) * (sides[1] // shrinkage), hidden
-    )
-    layers["relu1"] = nn.ReLU(inplace=True)
-    layers["dropout2"] = nn.Dropout(dropout)
-    layers["hidden2"] = nn.Linear(hidden, hidden)
-    layers["relu2"] = nn.ReLU(inplace=True)
-    layers["output"] = nn.Linear(hidden, classes)
+    for index in range(1, hidden_layers + 1):
+        layers[f"dropout{index}"] = nn.Dropout(dropout)
+        layers[f"hidden{index}"] = nn.Linear(inputs, 8 * width)
+        layers[f"relu{index}"] = nn.ReLU(inplace=True)
+        inputs = 8 * width
+    layers["output"] = nn.Linear(inputs, classes)
     return nn.Sequential(layers)
 
 
