@@ -178,8 +178,11 @@ def dataset_sizes(settings: AnyDataset, name: str, results: Path) -> Sizes | Non
         published = _PUBLISHED[settings.source]
     else:
         return None
-    if isinstance(settings, DatasetSettings) and (held_out := settings.validation):
-        return {"train": published["train"] - held_out, "test": held_out}
+    if isinstance(settings, DatasetSettings):
+        if held_out := settings.validation:
+            published = {"train": published["train"] - held_out, "test": held_out}
+        if settings.training_images is not None:
+            return published | {"train": settings.training_images}
     return published
 
 

@@ -175,12 +175,19 @@ def test_a_damaged_prepared_file_is_as_good_as_none(config, tmp_path, content) -
     assert sizes == {"train": TRAIN, "test": TEST}
 
 
-@pytest.mark.parametrize(("fraction", "validation"), [(0.2, 0), (0.25, 0), (0.11, 40)])
+@pytest.mark.parametrize(
+    ("fraction", "validation", "training_images"),
+    [(0.2, 0, None), (0.25, 0, 90), (0.11, 40, None), (0.11, 40, 90)],
+)
 def test_published_sizes_of_digits_are_those_of_the_preparation(
-    tmp_path, fraction, validation
+    tmp_path, fraction, validation, training_images
 ) -> None:
     settings = DatasetSettings(
-        title="Digits", source="digits", test_fraction=fraction, validation=validation
+        title="Digits",
+        source="digits",
+        test_fraction=fraction,
+        validation=validation,
+        training_images=training_images,
     )
     expected = dataset_sizes(settings, "digits", tmp_path)
     output = tmp_path / layout.dataset("digits")

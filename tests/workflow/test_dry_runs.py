@@ -309,7 +309,7 @@ def leaves(content: dict[str, Any], *before: str) -> dict[str, Any]:
 STEP = ("training.schedule.milestones", "training.schedule.factor")
 
 
-@pytest.mark.parametrize(("scale", "large_batch"), [("demo", 180), ("paper", 4000)])
+@pytest.mark.parametrize(("scale", "large_batch"), [("demo", 90), ("paper", 4000)])
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [

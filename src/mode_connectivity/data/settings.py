@@ -60,6 +60,8 @@ class DatasetSettings(Settings):
             tree are stored.
         validation: This many of the last training images take the place of the test set, as in
             Garipov et al.'s code without ``--use_test`` (there 5,000); 0 keeps the test set.
+        training_images: The first this many training images are used, of those that are left to
+            train on; without it, all of them.
     """
 
     title: str = Field(min_length=1)
@@ -70,6 +72,7 @@ class DatasetSettings(Settings):
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     split_seed: int = Field(default=0, ge=0, lt=2**32)
     validation: int = Field(default=0, ge=0)
+    training_images: int | None = Field(default=None, ge=1)
 
     @property
     def constants(self) -> Normalisation | None:

@@ -94,6 +94,8 @@ def _prepare_images(
     contents = _read(settings, data_root, download)
     if settings.validation:
         contents = _hold_out_validation(contents, settings)
+    if settings.training_images is not None:
+        contents = _keep_some(contents, settings.training_images, settings.title)
     normalisation = _normalisation(contents.train_images, settings)
     prepared_file.write(
         output,
@@ -429,6 +431,21 @@ def _hold_out_validation(contents: _Contents, settings: DatasetSettings) -> _Con
         train_labels=contents.train_labels[:split],
         test_images=contents.train_images[split:],
         test_labels=contents.train_labels[split:],
+    )
+
+
+def _keep_some(contents: _Contents, count: int, title: str) -> _Contents:
+    """Train on the first images only."""
+    available = len(contents.train_images)
+    if count > available:
+        raise UserError(
+            f"{title}: training_images is {count}, but there are {available} images to train on; "
+            "ask for fewer, or leave it out to use all of them"
+        )
+    return replace(
+        contents,
+        train_images=contents.train_images[:count],
+        train_labels=contents.train_labels[:count],
     )
 
 

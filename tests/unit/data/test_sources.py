@@ -407,3 +407,15 @@ def test_validation_holds_out_the_last_training_images(tmp_path: Path) -> None:
     assert json.loads(metadata["mean"]) == pytest.approx([mean])
     with pytest.raises(UserError, match="validation 1437 leaves none"):
         read(tmp_path, source="digits", validation=1437)
+
+
+def test_the_first_training_images_can_be_all(tmp_path: Path) -> None:
+    whole, _ = read(tmp_path, source="digits")
+    part, metadata = read(tmp_path, source="digits", validation=100, training_images=300)
+    assert torch.equal(part["train_images"], whole["train_images"][:300])
+    assert torch.equal(part["train_labels"], whole["train_labels"][:300])
+    assert torch.equal(part["test_images"], whole["train_images"][-100:])
+    mean = (part["train_images"].double() / 255).mean().item()
+    assert json.loads(metadata["mean"]) == pytest.approx([mean])
+    with pytest.raises(UserError, match="training_images is 1338, but there are 1337"):
+        read(tmp_path, source="digits", validation=100, training_images=1338)

@@ -36,6 +36,17 @@ def test_width_scales_every_layer(name) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_hidden_layers(name, count) -> None:
+    network = build(name, input_shape=(3, 64, 32), classes=7, width=1, hidden_layers=count)
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    # Two positions of 8 channels are left of 64x32 pixels.
+    assert [m.in_features for m in linear] == [16, *[8] * count]
+    assert [m.out_features for m in linear] == [8] * count + [7]
+    assert network(torch.randn(2, 3, 64, 32)).shape == (2, 7)
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("size", "convolutions"),
     [
@@ -93,6 +104,7 @@ def test_names_read_well() -> None:
         ((3, 32, 32), {"width": 0}, "'width' is 0"),
         ((3, 32, 32), {"convolutions": []}, r"'convolutions' is \[\]"),
         ((3, 32, 32), {"convolutions": [2, 0]}, r"'convolutions' is \[2, 0\]"),
+        ((3, 32, 32), {"hidden_layers": -1}, "'hidden_layers' is -1"),
         ((3, 32, 32), {"dropout": 1.0}, "'dropout' is 1.0"),
     ],
 )

@@ -611,13 +611,15 @@ def _draw_points(axis: Axes, points: pd.DataFrame, places: Array) -> None:
 
 
 def _name_points(axis: Axes, places: Array, labels: Sequence[str]) -> None:
-    """Write labels beside points, each where it covers the least of the others.
+    """Write labels beside points, each where it covers the least of the others and stays inside.
 
     Points that lie on each other share one label.
     """
     transform = axis.transData + axis.get_figure(root=True).dpi_scale_trans.inverted()  # type: ignore[union-attr]
     centres = 72 * transform.transform(places)
     taken = np.hstack([centres - 3, centres + 3])
+    corners = axis.transAxes + axis.get_figure(root=True).dpi_scale_trans.inverted()  # type: ignore[union-attr]
+    inside = 72 * corners.transform([[0, 0], [1, 1]]).reshape(1, 4)
     angles = np.arange(8) * np.pi / 4
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     for members in _coincident(centres):
@@ -628,7 +630,10 @@ def _name_points(axis: Axes, places: Array, labels: Sequence[str]) -> None:
         gap = 5 + np.ptp(centres[members], axis=0) / 2
         offsets = np.vstack([directions * (half + gap * radius) for radius in (1, 2, 4)])
         boxes = np.hstack([centre + offsets - half, centre + offsets + half])
-        best = int(_overlaps(boxes, taken).sum(axis=1).argmin())
+        outside = 4 * half.prod() - _overlaps(boxes, inside)[:, 0]
+        covered = _overlaps(boxes, taken).sum(axis=1) + 4 * outside
+        # Rounded, so that of equally good places the nearest is taken.
+        best = int(covered.round(6).argmin())
         taken = np.vstack([taken, boxes[best]])
         axis.annotate(
             text, places[members].mean(axis=0), xytext=tuple(offsets[best]),
