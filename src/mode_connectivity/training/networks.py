@@ -12,13 +12,12 @@ from mode_connectivity.data.arrays import Dataset, Examples, load_dataset
 from mode_connectivity.files import digest, write_frame
 from mode_connectivity.networks import registry
 from mode_connectivity.networks.initialisation import initialise
-from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.loop import Recorder, derive_seed, train
 from mode_connectivity.training.recipes import RecipeSettings
 from mode_connectivity.weight_space.family import Point
-from mode_connectivity.weight_space.flat import FlatParameters
+from mode_connectivity.weight_space.flat import FlatParameters, check_fit
 
 
 @dataclass(frozen=True)
@@ -73,25 +72,17 @@ def load_weights(path: Path, network: nn.Module, flat: FlatParameters, out: Tens
         out: takes the parameters, shape [P].
 
     Raises:
-        UserError: the file is missing or damaged, or a tensor is missing or of another shape.
+        UserError: the file is missing or damaged, or a tensor is missing, too many or of another
+            shape; the text names each.
     """
     tensors, _ = load_tensors(path)
+    persistent = network.state_dict().keys()
+    buffers = {name: buffer for name, buffer in network.named_buffers() if name in persistent}
+    needed = dict(network.named_parameters()) | buffers
+    check_fit(needed, tensors, source=str(path), allowed=persistent)
     flat.from_named(tensors, out, source=str(path))
-    problems = []
-    persistent = network.state_dict()
-    for name, buffer in network.named_buffers():
-        if name not in persistent:
-            continue
-        if name not in tensors:
-            problems.append(f"{name} is missing")
-        elif tensors[name].shape != buffer.shape:
-            problems.append(f"{name} has another shape")
-        else:
-            buffer.copy_(tensors[name])
-    unknown = set(tensors) - set(persistent)
-    problems.extend(f"{name} is not part of the network" for name in sorted(unknown))
-    if problems:
-        raise UserError(f"{path}: these weights do not fit the network: {'; '.join(problems)}")
+    for name, buffer in buffers.items():
+        buffer.copy_(tensors[name])
 
 
 @dataclass(frozen=True)

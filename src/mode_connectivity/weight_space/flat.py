@@ -1,6 +1,6 @@
 """A network's parameters as views into one vector, and its gradients as views into another."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -116,17 +116,41 @@ class FlatParameters:
         Raises:
             UserError: a parameter is missing or has another shape; the text names each.
         """
-        problems = []
-        for name, view in zip(self.names, self.views(out), strict=True):
-            if name not in tensors:
-                problems.append(f"{name} is missing")
-            elif tensors[name].shape != view.shape:
-                found, expected = list(tensors[name].shape), list(view.shape)
-                problems.append(f"{name} has shape {found}, the network needs {expected}")
-        if problems:
-            raise UserError(f"{source}: these weights do not fit the network: {_few(problems)}")
+        check_fit(dict(zip(self.names, self.views(out), strict=True)), tensors, source=source)
         for name, view in zip(self.names, self.views(out), strict=True):
             view.copy_(tensors[name])
+
+
+def check_fit(
+    needed: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    *,
+    source: str,
+    allowed: Collection[str] | None = None,
+) -> None:
+    """Refuse tensors that are not those of a network.
+
+    Args:
+        needed: tensors of the right shapes, by name.
+        found: those that are checked.
+        source: where they come from, for the error.
+        allowed: names that there may be; any if omitted.
+
+    Raises:
+        UserError: a tensor is missing, has another shape or is one too many; the text names each.
+    """
+    problems = []
+    for name, tensor in needed.items():
+        if name not in found:
+            problems.append(f"{name} is missing")
+        elif found[name].shape != tensor.shape:
+            shapes = list(found[name].shape), list(tensor.shape)
+            problems.append(f"{name} has shape {shapes[0]}, the network needs {shapes[1]}")
+    if allowed is not None:
+        surplus = sorted(set(found) - set(allowed))
+        problems.extend(f"{name} is not part of the network" for name in surplus)
+    if problems:
+        raise UserError(f"{source}: these weights do not fit the network: {_few(problems)}")
 
 
 def _few(problems: list[str], most: int = 5) -> str:

@@ -237,6 +237,10 @@ def test_networks_with_shared_parts_and_buffers_of_all_kinds(
         (lambda t: t.pop("1.running_var"), r"1\.running_var is missing"),
         (lambda t: t.update({"1.running_var": torch.ones(9)}), r"1\.running_var has "),
         (lambda t: t.update({"extra": torch.ones(1)}), "extra is not part of the network"),
+        (
+            lambda t: t.update({"9.bias": torch.zeros(5), "extra": t.pop("1.running_var")}),
+            r"9\.bias has shape .*; 1\.running_var is missing; extra is not part of the network",
+        ),
     ],
 )
 def test_weights_of_another_network_are_refused(tmp_path, make_workspace, change, message) -> None:
