@@ -5,8 +5,9 @@ Results lie below results/{scale}/ (results/README.md has the contract):
     datasets/{dataset}.safetensors
     networks/{recipe}/seed{seed}/    weights, history, record of the run, snapshots
     curves/{curve}/                  vertices, history, record, grid
+    simplexes/{simplex}/seed{seed}/  vertices, history, volumes, record, grids of drawn points
     planes/{plane}/                  grid, points on the plane
-    ensembles/{ensemble}/            members, predictions
+    ensembles/{ensemble}/            members, predictions, metrics, the same under corruption
     tables/{artefact}.{csv,md,tex}   figures/{artefact}.{png,pdf,csv}
 """
 
@@ -32,6 +33,8 @@ include: "rules/data.smk"
 include: "rules/networks.smk"
 include: "rules/curves.smk"
 include: "rules/ensembles.smk"
+include: "rules/simplexes.smk"
+include: "rules/shift.smk"
 include: "rules/evaluation.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"

@@ -10,10 +10,22 @@ import sys
 import pandas as pd
 import torch
 
-from benchmarks import data, demo, ensembles, evaluation, language_models, memory, training
+from benchmarks import (
+    data,
+    demo,
+    ensembles,
+    evaluation,
+    language_models,
+    memory,
+    simplexes,
+    swag,
+    training,
+)
 
 MEASUREMENTS = {
     "training": training.measure,
+    "simplexes": simplexes.measure,
+    "swag": swag.measure,
     "evaluation": evaluation.measure,
     "language_models": language_models.measure,
     "ensembles": ensembles.measure,

@@ -1,5 +1,8 @@
 """Evaluating a grid against the bare forward passes that it needs."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 from benchmarks.common import Row, build, made_up_dataset, median_ratio, seconds_in_turns
@@ -8,6 +11,8 @@ from mode_connectivity.evaluation.batch_norm import batch_norms
 from mode_connectivity.evaluation.evaluator import evaluate
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.weight_space.curves import Bezier, unit_grid
+from mode_connectivity.weight_space.family import Family
+from mode_connectivity.weight_space.simplexes import DrawnPoints, draw_points
 
 POINTS = 3
 EXAMPLES = {
@@ -24,7 +29,13 @@ def measure() -> list[Row]:
     for title, (train, test) in EXAMPLES.items():
         network, flat, shape = build(title)
         dataset = made_up_dataset(shape, train, test)
-        family = Bezier(torch.stack([flat.vector, flat.vector * 1.01, flat.vector * 0.99]))
+        vertices = torch.stack([flat.vector, flat.vector * 1.01, flat.vector * 0.99])
+        rows_of_samples = draw_points([(0, 1, 2)], 3, POINTS, torch.Generator().manual_seed(0))
+        numbers = torch.arange(1, POINTS + 1, dtype=torch.float64).unsqueeze(1)
+        families = {
+            "grid": (Bezier(vertices), unit_grid(POINTS)),
+            "grid of samples of a simplex": (DrawnPoints(vertices, rows_of_samples), numbers),
+        }
         passes = [
             *(dataset.train.prepared_batches(BATCH_SIZE, memory_format=torch.channels_last)),
             *(dataset.test.prepared_batches(BATCH_SIZE, memory_format=torch.channels_last)),
@@ -46,16 +57,17 @@ def measure() -> list[Row]:
                         network(inputs)
 
         def grid(
+            family: Family,
+            parameters: torch.Tensor,
             network: torch.nn.Module = network,
             flat: object = flat,
-            family: Bezier = family,
             dataset: object = dataset,
         ) -> None:
             evaluate(
                 network,
                 flat,  # type: ignore[arg-type]
                 family,
-                unit_grid(POINTS),
+                parameters,
                 dataset,  # type: ignore[arg-type]
                 EvaluationSettings(batch_size=BATCH_SIZE),
                 weight_decay=5e-4,
@@ -63,13 +75,17 @@ def measure() -> list[Row]:
                 seed=0,
             )
 
-        seconds = seconds_in_turns({"bare": bare, "grid": grid}, turns=7)
-        rows.append(
+        runs: dict[str, Callable[[], None]] = {
+            name: partial(grid, *of_family) for name, of_family in families.items()
+        }
+        seconds = seconds_in_turns({"bare": bare, **runs}, turns=7)
+        rows += [
             {
-                "measurement": "grid / bare forward passes",
+                "measurement": f"{name} / bare forward passes",
                 "network": title,
-                "value": median_ratio(seconds["grid"], seconds["bare"]),
+                "value": median_ratio(seconds[name], seconds["bare"]),
                 "bound": 1.10,
             }
-        )
+            for name in families
+        ]
     return rows

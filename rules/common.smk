@@ -12,13 +12,16 @@ os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [LIBRARY, os.environ.g
 from snakemake.exceptions import WorkflowError
 
 from mode_connectivity import layout
-from mode_connectivity.config import artefact_names, artefact_parts, load_config
+from mode_connectivity.config import POINTS, artefact_names, artefact_parts, load_config
+from mode_connectivity.ensembling.settings import SwagSettings
+from mode_connectivity.data.corruption_settings import CORRUPTION_NAMES
 from mode_connectivity.files import canonical_json
 from mode_connectivity.networks import registry
 from mode_connectivity.provenance import code_fingerprint
 from mode_connectivity.reporting.settings import ArtefactSettings, artefact_base
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.recipes import NetworkReference, is_weight_file
+from mode_connectivity.training.simplex_settings import ComplexReference, VertexReference
 
 try:
     CONFIG = load_config(config, Path(workflow.basedir), workflow.configfiles)
@@ -38,6 +41,9 @@ wildcard_constraints:
     plane="|".join(CONFIG.planes) or "none",
     ensemble="|".join(CONFIG.ensembles) or "none",
     geometry="|".join(CONFIG.geometries) or "none",
+    corruption="|".join(CORRUPTION_NAMES),
+    simplex="|".join(CONFIG.simplexes) or "none",
+    connectors=r"0|[1-9]\d*",
 
 
 def result(path):
@@ -76,9 +82,11 @@ def workspace_settings(recipe):
 
 
 def weights_input(text):
-    """The output of train_network that holds a network's weights, or a user's own file."""
+    """The output that holds a network's weights or a simplex's vertex, or a user's own file."""
     if is_weight_file(text):
         return text
+    if (vertex := VertexReference.parse(text)) is not None:
+        return result(f"{layout.simplex(vertex.simplex, vertex.seed)}/vertices.safetensors")
     reference = NetworkReference.parse(text)
     folder = layout.network(reference.recipe, reference.seed)
     if reference.epoch is None:
@@ -119,14 +127,46 @@ def curve_end(key):
     return lambda wildcards: weights_input(getattr(CONFIG.curves[wildcards.curve], key))
 
 
-def ensembles_by(*methods):
-    """A pattern of the names of the ensembles whose members are collected in some way."""
+def ensembles_by(*methods, functions=None):
+    """A pattern of the names of the ensembles whose members are collected in some way.
+
+    With functions: only those whose networks figures show (or do not show) as functions.
+    """
     names = [name for name, ensemble in CONFIG.ensembles.items() if ensemble.method in methods]
+    if functions is not None:
+        names = [name for name in names if shown_as_functions(name) == functions]
     return "|".join(names) or "none"
+
+
+def shown_as_functions(ensemble):
+    """Whether an ensemble's data set is small enough to show a network as a function."""
+    return isinstance(CONFIG.datasets[CONFIG.recipe_of_ensemble(ensemble).dataset], POINTS)
 
 
 def ensemble_dataset(wildcards):
     return result(layout.dataset(CONFIG.recipe_of_ensemble(wildcards.ensemble).dataset))
+
+
+def corrupted_images(wildcards):
+    """The test images of an ensemble's data set under a corruption."""
+    dataset = CONFIG.recipe_of_ensemble(wildcards.ensemble).dataset
+    return result(layout.corrupted(dataset, wildcards.corruption))
+
+
+def ensemble_predictions(wildcards):
+    """What the members of an ensemble predict on clean images, in one file or one a seed."""
+    if CONFIG.ensembles[wildcards.ensemble].method == "simplex":
+        return simplex_ensemble_files("predictions.safetensors")(wildcards)
+    return [result(f"{layout.ensemble(wildcards.ensemble)}/predictions.safetensors")]
+
+
+def predictions_under_corruptions(wildcards):
+    """What an ensemble predicts under each corruption under which artefacts show it."""
+    name = wildcards.ensemble
+    return [
+        result(f"{layout.under_corruption(name, corruption)}/predictions.safetensors")
+        for corruption in CONFIG.corruptions_of(name)
+    ]
 
 
 def ensemble_curve(wildcards):
@@ -135,6 +175,19 @@ def ensemble_curve(wildcards):
 
 def ensemble_curve_inputs(wildcards):
     return {"dataset": ensemble_dataset(wildcards), **curve_vertices(ensemble_curve(wildcards))}
+
+
+def bend_snapshots(wildcards):
+    """The data set, and the snapshots of a curve around whose bend networks are drawn."""
+    curve = ensemble_curve(wildcards)
+    snapshots = result(f"{layout.curve(curve)}/snapshots")
+    return {"dataset": ensemble_dataset(wildcards), "snapshots": snapshots}
+
+
+def swag_settings(ensemble):
+    """How many networks are drawn from the Gaussians of an ensemble, and from which."""
+    settings = CONFIG.ensembles[ensemble]
+    return plain(SwagSettings(**{key: getattr(settings, key) for key in SwagSettings.model_fields}))
 
 
 def ensemble_weights(wildcards):
@@ -181,6 +234,9 @@ def plane_inputs(wildcards):
         "end": weights_input(plane.end),
         "third": third,
         "iterates": [weights_input(str(iterate)) for iterate in CONFIG.iterates(wildcards.plane)],
+        "samples": (
+            [] if plane.samples is None else result(f"{layout.curve(plane.third)}/snapshots")
+        ),
     }
 
 
@@ -223,12 +279,78 @@ def plane_curve(name):
     return curve_settings(third) if third in CONFIG.curves else None
 
 
+def plane_swag(name):
+    """How the bend that spans a plane is sampled, if its samples are projected onto the plane."""
+    samples = CONFIG.planes[name].samples
+    return None if samples is None else swag_settings(samples)
+
+
 def measured_as(name):
     """Whose weight decay and augmentation hold on a curve: its own training's, or its start's."""
     curve = CONFIG.curves[name]
     recipe = CONFIG.recipe_of_curve(name)
     training = curve.training or recipe.training
     return workspace_settings(recipe.model_copy(update={"training": training}))
+
+
+def simplex_dataset(wildcards):
+    return result(layout.dataset(CONFIG.recipe_of_simplex(wildcards.simplex).dataset))
+
+
+def simplex_modes(wildcards):
+    references = CONFIG.simplexes[wildcards.simplex].references(int(wildcards.seed))
+    return [weights_input(text) for text in references]
+
+
+def simplex_settings(name, evaluated=True):
+    """What a simplex depends on, and what is measured of it; a preset is what it stands for."""
+    unused = [] if evaluated else ["points", "measure_train"]
+    return plain(CONFIG.simplexes[name], exclude=["preset", *unused])
+
+
+def simplex_points_inputs(wildcards):
+    """The data set and the trained vertices; without connectors, the modes."""
+    count, there = int(wildcards.connectors), CONFIG.simplexes[wildcards.simplex].connectors
+    if count > there:
+        raise WorkflowError(
+            f"simplex {wildcards.simplex!r} has {there} connectors, not {count}: raise its "
+            "connectors, or ask for fewer"
+        )
+    folder = layout.simplex(wildcards.simplex, wildcards.seed)
+    points = (
+        {"vertices": result(f"{folder}/vertices.safetensors")}
+        if count
+        else {"modes": simplex_modes(wildcards)}
+    )
+    return {"dataset": simplex_dataset(wildcards), **points}
+
+
+def simplex_ensemble_files(name):
+    """An input function: a file of what was measured of the complex of each seed."""
+
+    def files(wildcards):
+        ensemble = CONFIG.ensembles[wildcards.ensemble]
+        return [
+            result(
+                f"{layout.simplex_evaluation(ensemble.simplex, seed, ensemble.connectors)}/{name}"
+            )
+            for seed in ensemble.seeds
+        ]
+
+    return files
+
+
+def simplex_ensemble_sources(wildcards):
+    """The data set, and the trained vertices of each seed or, without connectors, its modes."""
+    ensemble = CONFIG.ensembles[wildcards.ensemble]
+    if ensemble.connectors:
+        folders = [layout.simplex(ensemble.simplex, seed) for seed in ensemble.seeds]
+        sources = [result(f"{folder}/vertices.safetensors") for folder in folders]
+    else:
+        simplex = CONFIG.simplexes[ensemble.simplex]
+        texts = [text for seed in ensemble.seeds for text in simplex.references(seed)]
+        sources = [weights_input(text) for text in texts]
+    return {"dataset": ensemble_dataset(wildcards), "sources": sources}
 
 
 def papers():
@@ -301,12 +423,32 @@ def artefact_inputs(wildcards):
                 files.append(f"{layout.curve(name)}/snapshots.csv")
             case "geometries":
                 files.append(f"{layout.geometry(name)}/distances.csv")
+            case "complexes":
+                folder = complex_folder(name)
+                files += [f"{folder}/{kind}" for kind in ("distances.csv", "volumes.csv")]
+            case "samples":
+                text, _, connectors = name.rpartition("/")
+                files.append(f"{complex_folder(text)}/connectors{connectors}/grid.csv")
+            case "functions":
+                kinds = ("members.csv", "predictions.safetensors", "function_values.safetensors")
+                files += [f"{layout.ensemble(name)}/{kind}" for kind in kinds]
             case "planes":
                 files.append(f"{layout.plane(name)}/grid.csv")
             case "ensembles":
                 files.append(f"{layout.ensemble(name)}/members.csv")
-                if CONFIG.ensembles[name].method != "curve_points":
+                if CONFIG.ensembles[name].method not in ("curve_points", "curve_swag"):
                     files.append(f"{layout.ensemble(name)}/metrics.csv")
+            case "trainings":
+                facts = trainings_behind(name)
+                for trainings in facts["seeds"].values():
+                    folders = [each["folder"] for each in trainings if each["folder"] is not None]
+                    files += [f"{folder}/history.csv" for folder in folders]
+                files += [f"{folder}/volumes.csv" for folder in facts["simplexes"]]
+            case "predictions":
+                files += predictions_of(name)
+            case "shifts":
+                kinds = ("shift.csv", "shift.safetensors")
+                files += [f"{layout.ensemble(name)}/{kind}" for kind in kinds]
             case "networks":
                 reference = NetworkReference.parse(name)
                 folder = layout.network(reference.recipe, reference.seed)
@@ -315,6 +457,12 @@ def artefact_inputs(wildcards):
                 reference = NetworkReference.parse(name)
                 files.append(f"{layout.network(reference.recipe, reference.seed)}/history.csv")
     return [result(path) for path in dict.fromkeys(files)]
+
+
+def complex_folder(text):
+    """The folder of a trained simplex, given as simplex/seed."""
+    reference = ComplexReference.parse(text)
+    return layout.simplex(reference.simplex, reference.seed)
 
 
 def artefact_content(artefact):
@@ -327,6 +475,55 @@ def artefact_content(artefact):
     return {"settings": settings.model_dump(mode="json"), "scale": CONFIG.scale, **content}
 
 
+def trainings_behind(ensemble):
+    """What an ensemble costs: the trainings of each seed, and how far each one counts."""
+    settings = CONFIG.ensembles[ensemble]
+    seeds, simplexes = {}, []
+    is_simplex = settings.method == "simplex"
+    connectors = settings.connectors if is_simplex else 0
+    for seed in settings.seeds:
+        if is_simplex:
+            texts = CONFIG.simplexes[settings.simplex].references(seed)
+        else:
+            texts = [f"{recipe}/{seed}" for recipe in settings.recipes]
+        trainings = []
+        for text in texts:
+            # Nobody knows what a file of weights has cost.
+            unknown = {"folder": None, "counted": "epoch", "last": None}
+            trainings += [unknown] if is_weight_file(text) else trainings_of_network(text)
+        if connectors:
+            simplexes.append(layout.simplex(settings.simplex, seed))
+            trainings.append({"folder": simplexes[-1], "counted": "connector", "last": connectors})
+        seeds[str(seed)] = trainings
+    facts = {"seeds": seeds, "simplexes": simplexes, "connectors": connectors}
+    if is_simplex:
+        facts["regularisation"] = CONFIG.simplexes[settings.simplex].regularisation
+    return facts
+
+
+def trainings_of_network(text):
+    """The training of a network, and those that it continues."""
+    trainings = []
+    reference = NetworkReference.parse(text)
+    while reference is not None:
+        folder = layout.network(reference.recipe, reference.seed)
+        trainings.append({"folder": folder, "counted": "epoch", "last": reference.epoch})
+        reference = CONFIG.recipes[reference.recipe].start(reference.seed)
+    return trainings
+
+
+def predictions_of(ensemble):
+    """The files with the predictions of an ensemble's members, one a seed for simplexes."""
+    settings = CONFIG.ensembles[ensemble]
+    folders = [layout.ensemble(ensemble)]
+    if settings.method == "simplex":
+        folders = [
+            layout.simplex_evaluation(settings.simplex, seed, settings.connectors)
+            for seed in settings.seeds
+        ]
+    return [f"{folder}/predictions.safetensors" for folder in folders]
+
+
 def part_content(section, name):
     """How a curve, a plane, an ensemble or a network is named, and what else tells of it."""
     match section:
@@ -337,10 +534,25 @@ def part_content(section, name):
             return {**facts, **titles(CONFIG.recipe_of_curve(name))}
         case "planes":
             return titles(CONFIG.recipe_of_plane(name))
+        case "complexes" | "samples":
+            simplex = ComplexReference.parse("/".join(name.split("/")[:2])).simplex
+            settings = CONFIG.simplexes[simplex]
+            facts = {"labels": settings.labels, "simplexes": settings.simplexes}
+            return {**facts, **titles(CONFIG.recipe_of_simplex(simplex))}
         case "geometries":
             return titles(CONFIG.recipe_of_geometry(name))
-        case "ensembles":
+        case "trainings":
+            return trainings_behind(name)
+        case "predictions":
+            points = getattr(CONFIG.ensembles[name], "points", None)
+            facts = {"files": predictions_of(name), "points": points}
+            return {**facts, **titles(CONFIG.recipe_of_ensemble(name))}
+        case "ensembles" | "shifts":
             return {**plain(CONFIG.ensembles[name]), **titles(CONFIG.recipe_of_ensemble(name))}
+        case "functions":
+            recipe = CONFIG.recipe_of_ensemble(name)
+            data = plain(CONFIG.datasets[recipe.dataset], exclude=["title"])
+            return {**titles(recipe), "data": data}
     recipe = CONFIG.recipes[NetworkReference.parse(name).recipe]
     training = recipe.training
     return {

@@ -19,9 +19,30 @@ rule prepare_dataset:
     params:
         # The title is for tables: another one prepares nothing anew.
         settings=lambda wildcards: {
-            **plain(CONFIG.datasets[wildcards.dataset]),
+            **plain(CONFIG.datasets[wildcards.dataset], exclude=["corruptions"]),
             "title": wildcards.dataset,
         },
         code=script_code("prepare_dataset.py"),
     script:
         "../workflow/scripts/prepare_dataset.py"
+
+
+rule corrupt_dataset:
+    """Corrupt the test images at five severities, or read the published ones (CIFAR-10-C)."""
+    input:
+        dataset="<results>/datasets/{dataset}.safetensors",
+    output:
+        images="<results>/datasets/{dataset}/corruptions/{corruption}.safetensors",
+    log:
+        "<logs>/datasets/{dataset}/corruptions/{corruption}.log",
+    conda:
+        "../envs/mode_connectivity.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=lambda wildcards: plain(CONFIG.datasets[wildcards.dataset].corruptions),
+        source=lambda wildcards: CONFIG.datasets[wildcards.dataset].source,
+        code=script_code("corrupt_dataset.py"),
+    script:
+        "../workflow/scripts/corrupt_dataset.py"

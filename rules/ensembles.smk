@@ -53,7 +53,7 @@ rule collect_members:
     log:
         "<logs>/ensembles/{ensemble}.log",
     wildcard_constraints:
-        ensemble=ensembles_by(*SNAPSHOTS),
+        ensemble=ensembles_by(*SNAPSHOTS, functions=False),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
@@ -71,6 +71,18 @@ rule collect_members:
         "../workflow/scripts/collect_members.py"
 
 
+use rule collect_members as collect_functions with:
+    # Keep the networks as functions of their inputs, too (Benton et al. 2021, figures 7 and 10).
+    output:
+        members="<results>/ensembles/{ensemble}/members.csv",
+        correct="<results>/ensembles/{ensemble}/correct.safetensors",
+        predictions="<results>/ensembles/{ensemble}/predictions.safetensors",
+        functions="<results>/ensembles/{ensemble}/function_values.safetensors",
+        run="<results>/ensembles/{ensemble}/run.json",
+    wildcard_constraints:
+        ensemble=ensembles_by(*SNAPSHOTS, functions=True),
+
+
 use rule collect_members as average_weights with:
     # Average the snapshots of each training into one member (SWA, Izmailov et al. 2018).
     output:
@@ -81,6 +93,87 @@ use rule collect_members as average_weights with:
         averages=directory("<results>/ensembles/{ensemble}/weights"),
     wildcard_constraints:
         ensemble=ensembles_by(*AVERAGES),
+
+
+use rule collect_members as collect_swag_members with:
+    # Fit a Gaussian to the snapshots of each training and measure draws (Maddox et al. 2019).
+    wildcard_constraints:
+        ensemble=ensembles_by("swag"),
+    params:
+        swag=lambda wildcards: swag_settings(wildcards.ensemble),
+
+
+rule collect_bend_samples:
+    """Measure draws from a Gaussian around the bend of a curve (Benton et al. 2021, figure 2)."""
+    input:
+        unpack(bend_snapshots),
+    output:
+        members="<results>/ensembles/{ensemble}/members.csv",
+        correct="<results>/ensembles/{ensemble}/correct.safetensors",
+        predictions="<results>/ensembles/{ensemble}/predictions.safetensors",
+        run="<results>/ensembles/{ensemble}/run.json",
+    log:
+        "<logs>/ensembles/{ensemble}.log",
+    wildcard_constraints:
+        ensemble=ensembles_by("curve_swag"),
+    conda:
+        "../envs/mode_connectivity.yaml"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=8000,
+        runtime=240,
+    params:
+        recipe=lambda wildcards: measured_as(ensemble_curve(wildcards)),
+        curve=lambda wildcards: curve_settings(ensemble_curve(wildcards)),
+        swag=lambda wildcards: swag_settings(wildcards.ensemble),
+        evaluation=plain(CONFIG.evaluation),
+        code=lambda wildcards: script_code(
+            "collect_bend_samples.py", CONFIG.recipe_of_ensemble(wildcards.ensemble)
+        ),
+    script:
+        "../workflow/scripts/collect_bend_samples.py"
+
+
+rule collect_subspace_members:
+    """Sample weights in the plane of a curve (Izmailov et al. 2019) and measure them as members."""
+    input:
+        unpack(ensemble_curve_inputs),
+    output:
+        members="<results>/ensembles/{ensemble}/members.csv",
+        correct="<results>/ensembles/{ensemble}/correct.safetensors",
+        predictions="<results>/ensembles/{ensemble}/predictions.safetensors",
+        run="<results>/ensembles/{ensemble}/run.json",
+    log:
+        "<logs>/ensembles/{ensemble}.log",
+    wildcard_constraints:
+        ensemble=ensembles_by("subspace", functions=False),
+    conda:
+        "../envs/mode_connectivity.yaml"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        recipe=lambda wildcards: measured_as(ensemble_curve(wildcards)),
+        curve=lambda wildcards: curve_settings(ensemble_curve(wildcards)),
+        ensemble=lambda wildcards: plain(CONFIG.ensembles[wildcards.ensemble]),
+        evaluation=plain(CONFIG.evaluation),
+        code=lambda wildcards: script_code(
+            "collect_subspace_members.py", CONFIG.recipe_of_curve(ensemble_curve(wildcards))
+        ),
+    script:
+        "../workflow/scripts/collect_subspace_members.py"
+
+
+use rule collect_subspace_members as collect_subspace_functions with:
+    output:
+        members="<results>/ensembles/{ensemble}/members.csv",
+        correct="<results>/ensembles/{ensemble}/correct.safetensors",
+        predictions="<results>/ensembles/{ensemble}/predictions.safetensors",
+        functions="<results>/ensembles/{ensemble}/function_values.safetensors",
+        run="<results>/ensembles/{ensemble}/run.json",
+    wildcard_constraints:
+        ensemble=ensembles_by("subspace", functions=True),
 
 
 rule evaluate_ensemble:
@@ -94,7 +187,7 @@ rule evaluate_ensemble:
     log:
         "<logs>/ensembles/{ensemble}_metrics.log",
     wildcard_constraints:
-        ensemble=ensembles_by(*SNAPSHOTS, *AVERAGES),
+        ensemble=ensembles_by(*SNAPSHOTS, *AVERAGES, "subspace", "swag"),
     conda:
         "../envs/mode_connectivity.yaml"
     resources:

@@ -82,6 +82,7 @@ rule evaluate_plane:
         plane=lambda wildcards: plain(CONFIG.planes[wildcards.plane]),
         curve=lambda wildcards: plane_curve(wildcards.plane),
         iterates=lambda wildcards: [str(each) for each in CONFIG.iterates(wildcards.plane)],
+        swag=lambda wildcards: plane_swag(wildcards.plane),
         evaluation=plain(CONFIG.evaluation),
         code=lambda wildcards: script_code(
             "evaluate_plane.py", CONFIG.recipe_of_plane(wildcards.plane)

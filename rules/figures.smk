@@ -8,6 +8,12 @@ FIGURES = (
     "garipov2018_trivial_path",
     *(f"garipov2018_figure{number}" for number in range(1, 9)),
     *(f"gotmare2018_figure{number}" for number in range(1, 11)),
+    *(f"benton2021_figure{number}" for number in (7, 10)),
+    "benton2021_figure2",
+    *(f"benton2021_figure{part}" for part in (3, 4, 5, 6, "_a2", "_a4a")),
+    *(f"benton2021_figure{part}" for part in (8, 9, "_a3", "_a4b", "_a5", "_a6", "_a7", "_a8")),
+    "benton2021_figure11",
+    "benton2021_c1",
 )
 
 

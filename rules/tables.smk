@@ -10,6 +10,10 @@ TABLES = (
     "garipov2018_imagenet",
     "garipov2018_trivial_path",
     "gotmare2018_modes",
+    *(f"benton2021_figure{part}" for part in (8, 9, "_a7")),
+    "benton2021_figure11",
+    "benton2021_c1",
+    "benton2021_figure10",
 )
 
 

@@ -64,12 +64,16 @@ select:
   - gotmare2018_figure3
   - gotmare2018_figure4
   - gotmare2018_figure7
+  - benton2021_figure2
+  - benton2021_figure10
+  - benton2021_figure11
 
 evaluation: {batch_size: 16}
 
 datasets:
   shapes: {title: Shapes, source: image_folder, folder: shapes}
   words: {title: Words, source: text_files, folder: words}
+  regression: {title: Regression, source: regression}
 
 recipes:
   # As many epochs as it takes to be killed in the midst of them.
@@ -140,6 +144,10 @@ recipes:
       gradient_clipping: 5.0
       optimiser: {name: sgd, momentum: 0.0}
       schedule: {name: exponential, hold: 1, factor: 0.5}
+  regression:
+    dataset: regression
+    network: {name: regression_mlp}
+    training: {epochs: 2, batch_size: 100, learning_rate: 0.01}
 
 curves:
   perceptron_bezier:
@@ -178,9 +186,19 @@ curves:
     end: weights/yours.safetensors
     points: 3
     training: {epochs: 2}
+  regression_bezier:
+    kind: bezier
+    start: regression/1
+    end: regression/2
+    training: {epochs: 1}
   lstm_segment: {kind: segment, start: lstm/1, end: lstm/2, points: 3}
   lstm_bezier: {extends: lstm_segment, kind: bezier, training: {epochs: 1}}
   lstm_polychain: {extends: lstm_bezier, kind: polychain}
+
+simplexes:
+  narrow_espro: {modes: [narrow], connectors: 1, points: 3, training: {epochs: 2}}
+  preresnet8_espro: {modes: [preresnet8], connectors: 1, points: 2, training: {epochs: 1}}
+  regression_espro: {modes: [regression], connectors: 1, points: 2, training: {epochs: 1}}
 
 planes:
   preresnet8_independent:
@@ -190,6 +208,7 @@ planes:
     points: 4
   preresnet8_bezier: {extends: preresnet8_independent, third: preresnet8_bezier}
   preresnet8_polychain: {extends: preresnet8_independent, third: preresnet8_polychain}
+  preresnet8_swag: {extends: preresnet8_polychain, samples: preresnet8_curve_swag}
   narrow_sgdr:
     start: narrow_sgdr/1@1
     end: narrow_sgdr/1@3
@@ -225,6 +244,13 @@ ensembles:
     method: weight_average
     recipes: [preresnet8_fge2]
   narrow_finetuned: {method: fast_geometric, recipes: [narrow_finetuned], seeds: [1]}
+  narrow_espro: {method: simplex, simplex: narrow_espro, connectors: 1, seeds: [1]}
+  preresnet8_espro: {method: simplex, simplex: preresnet8_espro, connectors: 1, seeds: [1]}
+  preresnet8_swag: {method: swag, recipes: [preresnet8_snapshot], seeds: [1], rank: 2, samples: 2}
+  preresnet8_curve_swag: {method: curve_swag, curve: preresnet8_polychain, rank: 2, samples: 2}
+  regression: {method: independent, recipes: [regression], seeds: [1, 2]}
+  regression_espro: {method: simplex, simplex: regression_espro, connectors: 1, seeds: [1]}
+  regression_subspace: {method: subspace, curve: regression_bezier, samples: 5}
 
 artefacts:
   garipov2018_table1:
@@ -289,12 +315,26 @@ artefacts:
   gotmare2018_figure3: {plane: narrow_sgdr}
   gotmare2018_figure4: {geometry: preresnet8, perplexity: 2.0}
   gotmare2018_figure7: {sgdr: *sgdr, sgd: *sgd}
+  benton2021_figure2: {plane: preresnet8_swag, curve_swag: preresnet8_curve_swag}
+  benton2021_figure10:
+    deep_ensemble: regression
+    espro: regression_espro
+    subspace: regression_subspace
+    lines: 2
+  benton2021_figure11:
+    ensembles:
+      ESPRO: preresnet8_espro
+      Deep ensemble: preresnet8_independent
+      MultiSWA: preresnet8_weight_average
+      MultiSWAG: preresnet8_swag
+    corruptions: [gaussian_noise]
 """
 
 ITERATES = "results/demo/curves/perceptron_iterates/grid.csv"
 ELSEWHERE = "results/demo/curves/narrow_elsewhere_polychain/grid.csv"
 """No artefact shows these curves."""
-EVERYTHING = ("all", ITERATES, ELSEWHERE)
+ESPRO = "results/demo/ensembles/narrow_espro/metrics.csv"
+EVERYTHING = ("all", ITERATES, ELSEWHERE, ESPRO)
 
 SOURCES = (
     *("Snakefile", "config.yaml", "config", "envs", "profiles"),
@@ -364,7 +404,7 @@ class Project:
     ) -> "subprocess.CompletedProcess[str]":
         """Run Snakemake to its end; its standard output has both streams."""
         process = self.start(*targets, cores=cores, options=options)
-        output, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=1000)
         return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     def make(self, *targets: str, cores: int = 1, options: Sequence[str] = ()) -> str:
@@ -403,6 +443,20 @@ RULES = (
     "train_curve",
     "evaluate_curve",
     "evaluate_curve_snapshots",
+    "train_simplex",
+    "evaluate_simplex",
+    "evaluate_simplex_ensemble",
+    "collect_simplex_functions",
+    "collect_functions",
+    "collect_swag_members",
+    "collect_bend_samples",
+    "collect_subspace_functions",
+    "corrupt_dataset",
+    "collect_members_under_corruption",
+    "collect_averages_under_corruption",
+    "collect_swag_members_under_corruption",
+    "collect_simplex_points_under_corruption",
+    "evaluate_ensemble_under_shift",
     "evaluate_plane",
     "measure_distances",
     "collect_curve_members",

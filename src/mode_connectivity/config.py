@@ -13,11 +13,25 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
-from mode_connectivity.data.settings import AnyDataset, TextSettings
+from mode_connectivity.data.corruption_settings import CORRUPTION_NAMES
+from mode_connectivity.data.settings import (
+    AnyDataset,
+    DatasetSettings,
+    RegressionSettings,
+    TextSettings,
+    TwoSpiralsSettings,
+)
 from mode_connectivity.ensembling.settings import (
+    CURVE_ENSEMBLES,
     AnyEnsemble,
     CurveEnsembleSettings,
+    CurveSwagEnsembleSettings,
     NetworkEnsembleSettings,
+    SimplexEnsembleSettings,
+    SubspaceEnsembleSettings,
+    SwagEnsembleSettings,
+    SwagSettings,
+    TrainedEnsembleSettings,
 )
 from mode_connectivity.evaluation.settings import (
     EvaluationSettings,
@@ -28,6 +42,7 @@ from mode_connectivity.mistakes import MISSING, explain, shown, without_empty
 from mode_connectivity.networks import registry
 from mode_connectivity.reporting.settings import (
     ArtefactSettings,
+    ComponentsSettings,
     ConnectionSettings,
     ConnectionsFigureSettings,
     CurveEnsembleTableSettings,
@@ -35,16 +50,24 @@ from mode_connectivity.reporting.settings import (
     CurveTableSettings,
     EnsemblesOverTimeFigureSettings,
     EnsembleTableSettings,
+    FacesFigureSettings,
     GeometryFigureSettings,
     IteratesFigureSettings,
     IteratesPlaneFigureSettings,
     LanguageModelTableSettings,
     ModesTableSettings,
     PlanesFigureSettings,
+    RegularisationFigureSettings,
+    SampledBendFigureSettings,
+    SamplesFigureSettings,
     SchedulesFigureSettings,
+    ShiftSettings,
+    SimplexPlaneFigureSettings,
     TraceFigureSettings,
     TrivialPathSettings,
     TwoNetworkEnsemblesFigureSettings,
+    VolumesByWidthFigureSettings,
+    VolumesFigureSettings,
     WidthsFigureSettings,
 )
 from mode_connectivity.settings import Settings, UserError, nearest
@@ -56,6 +79,13 @@ from mode_connectivity.training.recipes import (
     NetworkReference,
     RecipeSettings,
     is_weight_file,
+)
+from mode_connectivity.training.simplex_settings import (
+    WEIGHT_DECAY_ON,
+    ComplexReference,
+    SimplexSettings,
+    VertexReference,
+    recipe_of_mode,
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -107,6 +137,7 @@ class Config(MachineSettings):
     recipes: dict[str, RecipeSettings] = Field({})
     curves: dict[str, CurveSettings] = Field({})
     planes: dict[str, PlaneSettings] = Field({})
+    simplexes: dict[str, SimplexSettings] = Field({})
     geometries: dict[str, GeometrySettings] = Field({})
     ensembles: dict[str, AnyEnsemble] = Field({})
     artefacts: ArtefactSettings = ArtefactSettings()
@@ -119,7 +150,17 @@ class Config(MachineSettings):
     def recipe_of_plane(self, name: str) -> RecipeSettings:
         """Return the recipe of the network at the plane's origin."""
         plane = self.planes[name]
+        vertex = VertexReference.parse(plane.start)
+        if vertex is not None:
+            return self.recipe_of_simplex(vertex.simplex)
         return self.recipes[plane.recipe or NetworkReference.parse(plane.start).recipe]
+
+    def recipe_of_simplex(self, name: str) -> RecipeSettings:
+        """Return the recipe of the simplex's first mode."""
+        simplex = self.simplexes[name]
+        recipe = simplex.recipe or recipe_of_mode(simplex.modes[0])
+        assert recipe is not None
+        return self.recipes[recipe]
 
     def recipe_of_geometry(self, name: str) -> RecipeSettings:
         """Return the recipe of the first network among the points."""
@@ -142,8 +183,10 @@ class Config(MachineSettings):
     def recipe_of_ensemble(self, name: str) -> RecipeSettings:
         """Return the recipe of the members, or of the first of them."""
         ensemble = self.ensembles[name]
-        if isinstance(ensemble, CurveEnsembleSettings):
+        if isinstance(ensemble, CURVE_ENSEMBLES):
             return self.recipe_of_curve(ensemble.curve)
+        if isinstance(ensemble, SimplexEnsembleSettings):
+            return self.recipe_of_simplex(ensemble.simplex)
         return self.recipes[ensemble.recipes[0]]
 
     def epochs_before(self, recipe: str) -> int:
@@ -158,10 +201,10 @@ class Config(MachineSettings):
     def members(self, name: str) -> list[NetworkReference]:
         """Return the networks of an ensemble, in the order of its predictions.
 
-        Those of a weight average are what it averages.
+        Those of a weight average are what it averages, those of SWAG what it is fitted to.
         """
         ensemble = self.ensembles[name]
-        assert isinstance(ensemble, NetworkEnsembleSettings)
+        assert isinstance(ensemble, TrainedEnsembleSettings)
         references = []
         for recipe, seed in ensemble.trainings:
             epochs: list[int | None] = [None]
@@ -171,6 +214,18 @@ class Config(MachineSettings):
                 NetworkReference(recipe=recipe, seed=seed, epoch=epoch) for epoch in epochs
             ]
         return references
+
+    def corruptions_of(self, ensemble: str) -> list[str]:
+        """Return the corruptions under which artefacts show an ensemble.
+
+        In the order of ``CORRUPTION_NAMES``: that of the artefacts changes no result.
+        """
+        shown: set[str] = set()
+        for name in ArtefactSettings.model_fields:
+            settings = getattr(self.artefacts, name)
+            if isinstance(settings, ShiftSettings) and ensemble in settings.ensembles.values():
+                shown.update(settings.corruptions)
+        return [name for name in CORRUPTION_NAMES if name in shown]
 
 
 NO_TEXT_PREDICTIONS = (
@@ -183,19 +238,31 @@ SCHEDULES = {
 }
 """Those that a way of collecting members goes with; the reference code of Garipov et al. also runs
 FGE at a constant learning rate."""
+MEASURED = ("independent", "snapshot", "fast_geometric", "weight_average", "swag", "simplex")
+"""Ways of collecting members that have seeds, each of which is one run."""
 METHODS = {
     "curve_points": ("curve_points",),
     "ensembles": ("independent", "snapshot", "fast_geometric", "weight_average"),
+    "deep_ensemble": ("independent",),
+    "espro": ("simplex",),
+    "members": ("independent", "simplex"),
+    "shifts": MEASURED,
+    "components": MEASURED,
+    "sampled": MEASURED,
+    "regularised": ("simplex",),
 }
 """Ways of collecting members that go with a key of an artefact, where it is not the way itself."""
 SECTIONS: dict[str, Any] = {
     "datasets": AnyDataset,
     "recipes": RecipeSettings,
     "curves": CurveSettings,
+    "simplexes": SimplexSettings,
     "planes": PlaneSettings,
     "geometries": GeometrySettings,
     "ensembles": AnyEnsemble,
 }
+POINTS = (RegressionSettings, TwoSpiralsSettings)
+"""Data sets small enough to show a network as a function of its inputs."""
 NAMED = (*SECTIONS, "artefacts")
 """The keys of a config below which everything has a name of its own."""
 
@@ -301,7 +368,9 @@ class _Loader:
                 del records[name]
             self._extend(section, records)
         for name, record in self.raw["curves"].items():
-            self._inherit_training(name, record)
+            self._inherit_training("curves", name, record, record_start(record))
+        for name, record in self.raw["simplexes"].items():
+            self._inherit_training("simplexes", name, record, first_mode(record))
         checked: dict[str, dict[str, Any]] = {}
         for section, model in SECTIONS.items():
             checked[section] = {}
@@ -361,22 +430,25 @@ class _Loader:
             resolve(name, ())
         records.update(resolved)
 
-    def _inherit_training(self, name: str, record: Any) -> None:
-        """Let a curve's training start from the training of its start's recipe.
+    def _inherit_training(self, section: str, name: str, record: Any, origin: str) -> None:
+        """Let a curve's training start from that of its start's recipe, and a simplex's likewise.
 
         The reference code trains curves with the batch size, augmentation, momentum and weight
         decay of the endpoints; what is kept and recorded on the way is the endpoint's own affair.
+        The weight decay of a simplex acts where its preset says.
         """
         if not isinstance(record, dict) or not isinstance(record.get("training"), dict):
             return
-        match = record.get("recipe") or str(record.get("start", "")).split("/")[0]
-        recipe = self.raw["recipes"].get(match)
+        recipe = self.raw["recipes"].get(origin)
         if isinstance(recipe, dict) and isinstance(recipe.get("training"), dict):
             inherited = {k: v for k, v in recipe["training"].items() if k not in ENDPOINT_ONLY}
+            if section == "simplexes":
+                on = WEIGHT_DECAY_ON.get(str(record.get("preset") or "released"))
+                inherited = merge(inherited, {"optimiser": {"weight_decay_on": on}} if on else {})
             record["training"] = merge(inherited, record["training"])
-            self.bases.setdefault(("curves", name), []).append(("recipes", match))
+            self.bases.setdefault((section, name), []).append(("recipes", origin))
         else:
-            self.baseless.add(("curves", name, "training"))
+            self.baseless.add((section, name, "training"))
 
     def _validate(self, model: Any, value: Any, path: list[str]) -> Any:
         given = without_empty(value, model)
@@ -409,6 +481,20 @@ class _Loader:
 
 
 NO_NAME = "is no name: use lower-case letters, digits and underscores, a letter first"
+
+
+def record_start(record: Any) -> str:
+    """Return the recipe at the start of a curve, as it was written."""
+    if not isinstance(record, Mapping):
+        return ""
+    return str(record.get("recipe") or str(record.get("start", "")).split("/")[0])
+
+
+def first_mode(record: Any) -> str:
+    """Return the recipe of a simplex's first mode, as it was written."""
+    modes = record.get("modes") if isinstance(record, Mapping) else None
+    named = str(modes[0]).split("/")[0] if isinstance(modes, list) and modes else ""
+    return str(record.get("recipe") or named) if isinstance(record, Mapping) else ""
 
 
 def _is_name(name: Any) -> bool:
@@ -449,6 +535,7 @@ class _CrossChecks:
         self.recipes: dict[str, RecipeSettings] = checked["recipes"]
         self.curves: dict[str, CurveSettings] = checked["curves"]
         self.planes: dict[str, PlaneSettings] = checked["planes"]
+        self.simplexes: dict[str, SimplexSettings] = checked["simplexes"]
         self.ensembles: dict[str, Any] = checked["ensembles"]
         self.geometries: dict[str, GeometrySettings] = checked["geometries"]
         self.datasets: dict[str, Any] = checked["datasets"]
@@ -468,10 +555,18 @@ class _CrossChecks:
                 for name, text in self._named(section, key):
                     if is_weight_file(text):
                         self._weight_file(text, [section, name, key])
+                    elif section == "planes" and ":" in text:
+                        self._vertex(text, [section, name, key])
                     else:
                         self._reference(text, [section, name, key])
+        for section in ("curves", "planes", "simplexes"):
             for name, recipe_name in self._named(section, "recipe"):
                 self._exists("recipes", recipe_name, [section, name, "recipe"])
+        for name, record in self.raw["simplexes"].items():
+            modes = record.get("modes") if isinstance(record, Mapping) else None
+            self._modes(modes if isinstance(modes, list) else [], ["simplexes", name, "modes"])
+        for name, simplex in self._named("ensembles", "simplex"):
+            self._exists("simplexes", simplex, ["ensembles", name, "simplex"])
         for name, text in self._named("planes", "third"):
             self._third(text, ["planes", name, "third"])
         for name, text in self._named("planes", "iterates"):
@@ -484,6 +579,7 @@ class _CrossChecks:
         for name, text in self._named("recipes", "continues"):
             self._continued(name, text)
         self._texts()
+        self._points()
         for name, settings in self.curves.items():
             path = ["curves", name]
             if settings.start == settings.end:
@@ -493,6 +589,8 @@ class _CrossChecks:
                     f"seeds, recipes, epochs or files",
                 )
             self._same_space(self._ends(settings), path)
+        for name, settings_of in self.simplexes.items():
+            self._same_space(self._mode_texts(settings_of), ["simplexes", name])
         for name, plane in self.planes.items():
             path = ["planes", name]
             if len({plane.start, plane.end, plane.third}) < 3:
@@ -508,10 +606,16 @@ class _CrossChecks:
                 networks += self._ends(self.curves[text]) if text in self.curves else [text]
             self._same_space(networks, ["geometries", name], "measures")
         for name, ensemble in self.ensembles.items():
-            if isinstance(ensemble, NetworkEnsembleSettings):
+            if isinstance(ensemble, TrainedEnsembleSettings):
                 self._members(ensemble, ["ensembles", name])
+            elif isinstance(ensemble, CurveSwagEnsembleSettings):
+                self._curve_swag(ensemble, ["ensembles", name])
+            elif isinstance(ensemble, SimplexEnsembleSettings):
+                self._components(ensemble, ["ensembles", name])
+        for name, text in self._named("planes", "samples"):
+            self._samples(name, text)
         # A curve that is wrong in itself is wrong in every figure that shows it.
-        for section in ("curves", "planes", "ensembles", "geometries"):
+        for section in ("curves", "simplexes", "planes", "ensembles", "geometries"):
             records = getattr(self, section)
             for name in [name for name in records if (section, name) in self.faulty]:
                 del records[name]
@@ -570,6 +674,83 @@ class _CrossChecks:
             )
             return None
         return reference
+
+    def _modes(self, modes: list[Any], path: list[str]) -> None:
+        for number, mode in enumerate(modes):
+            place: list[Any] = [*path, number]
+            if not isinstance(mode, str):
+                continue
+            if is_weight_file(mode):
+                self._weight_file(mode, place)
+            elif "/" in mode:
+                self._reference(mode, place)
+            else:
+                self._exists("recipes", mode, place)
+
+    def _mode_texts(self, simplex: SimplexSettings) -> list[str]:
+        """Return the networks of a simplex, and one of the recipe that its files are of."""
+        texts = [text for text in simplex.references(0) if not is_weight_file(text)]
+        return texts if simplex.recipe is None else [*texts, f"{simplex.recipe}/0"]
+
+    def _vertex(self, text: str, path: list[str]) -> None:
+        """Check that a vertex of a simplex is there."""
+        vertex = VertexReference.parse(text)
+        if vertex is None:
+            self.say(
+                path,
+                f"{text!r} is no vertex of a simplex; write simplex/seed:w0 for its first mode, "
+                "simplex/seed:t1 for its first connector",
+            )
+        elif self._exists("simplexes", vertex.simplex, path):
+            simplex = self.simplexes.get(vertex.simplex)
+            if simplex is not None and vertex.label not in simplex.labels:
+                self.say(
+                    path,
+                    f"simplex {vertex.simplex!r} has no vertex {vertex.label}; vertices: "
+                    f"{', '.join(simplex.labels)}",
+                )
+
+    def _components(self, ensemble: SimplexEnsembleSettings, path: list[str]) -> None:
+        """Check that the simplexes of an ensemble have what is asked of them."""
+        simplex = self.simplexes.get(ensemble.simplex)
+        if simplex is None:
+            return
+        for key, wanted, there in (
+            ("connectors", ensemble.connectors, simplex.connectors),
+            ("points", ensemble.points or 0, simplex.points),
+        ):
+            if wanted > there and (key == "connectors" or ensemble.connectors):
+                self.say(
+                    [*path, key],
+                    f"found {wanted}; simplex {ensemble.simplex!r} has {there} {key}: lower it, or "
+                    "raise that of the simplex",
+                )
+        if ensemble.points and not ensemble.connectors and ensemble.points > len(simplex.modes):
+            self.say(
+                [*path, "points"],
+                f"found {ensemble.points}; without connectors the members are the "
+                f"{len(simplex.modes)} modes of simplex {ensemble.simplex!r}: leave it out",
+            )
+        for seed in ensemble.seeds:
+            self._distinct_modes(ensemble.simplex, simplex, seed, [*path, "seeds"])
+        if len(ensemble.seeds) > 1 and simplex.references(0) == simplex.references(1):
+            self.say(
+                [*path, "simplex"],
+                f"the modes of simplex {ensemble.simplex!r} are the same networks for every seed; "
+                "name one by its recipe alone, which then has the seed of the simplex",
+            )
+
+    def _distinct_modes(
+        self, name: str, simplex: SimplexSettings, seed: int, path: list[str]
+    ) -> None:
+        """Check that a simplex with a seed has no mode twice."""
+        texts = simplex.references(seed)
+        for text in sorted({text for text in texts if texts.count(text) > 1}):
+            self.say(
+                path,
+                f"with seed {seed} two modes of simplex {name!r} are the same network, {text}: "
+                "the volume is zero; leave the seed out",
+            )
 
     def _continued(self, name: str, text: str) -> None:
         """Check that what a recipe continues is there, and is the same network."""
@@ -640,14 +821,60 @@ class _CrossChecks:
             if curve.predictions and of_curve is not None and of_curve.dataset in texts:
                 self.say(["curves", name, "predictions"], NO_TEXT_PREDICTIONS)
         for name, ensemble in self.ensembles.items():
-            if isinstance(ensemble, CurveEnsembleSettings):
-                recipes = [self._recipe_of_curve(ensemble.curve)]
-            else:
-                recipes = [self.recipes.get(recipe) for recipe in ensemble.recipes]
-            if any(recipe is not None and recipe.dataset in texts for recipe in recipes):
+            recipes = self._recipes_of_ensemble(ensemble)
+            if any(recipe.dataset in texts for recipe in recipes):
                 self.say(["ensembles", name], NO_TEXT_PREDICTIONS)
 
-    def _members(self, ensemble: NetworkEnsembleSettings, path: list[str]) -> None:
+    def _recipes_of_ensemble(self, ensemble: Any) -> list[RecipeSettings]:
+        """Return the recipes of an ensemble's networks that are without mistakes."""
+        if isinstance(ensemble, CURVE_ENSEMBLES):
+            found = [self._recipe_of_curve(ensemble.curve)]
+        elif isinstance(ensemble, SimplexEnsembleSettings):
+            simplex = self.simplexes.get(ensemble.simplex)
+            modes = [] if simplex is None else [simplex.recipe or recipe_of_mode(simplex.modes[0])]
+            found = [self.recipes.get(mode) for mode in modes if mode is not None]
+        else:
+            found = [self.recipes.get(recipe) for recipe in ensemble.recipes]
+        return [recipe for recipe in found if recipe is not None]
+
+    def _points(self) -> None:
+        """Check what cannot be asked of points: transforms; and of a subspace without a bend."""
+        points = {name for name, data in self.datasets.items() if isinstance(data, POINTS)}
+        for name, recipe in self.recipes.items():
+            if recipe.dataset in points and recipe.training.augmentation.transforms:
+                self.say(
+                    ["recipes", name, "training", "augmentation"],
+                    f"data set {recipe.dataset!r} has points, which are not augmented: leave the "
+                    "transforms out",
+                )
+        for name, ensemble in self.ensembles.items():
+            if isinstance(ensemble, SubspaceEnsembleSettings):
+                curve = self.curves.get(ensemble.curve)
+                if curve is not None and not curve.trained:
+                    self.say(
+                        ["ensembles", name, "curve"],
+                        f"curve {ensemble.curve!r} is a {curve.kind} and has no bend, so that it "
+                        "spans no plane; name a polychain or a bezier",
+                    )
+
+    def _functions(self, key: str, name: str, path: list[str]) -> None:
+        """Check that the members of an ensemble can be drawn as functions in a figure."""
+        ensemble = self.ensembles.get(name)
+        if ensemble is None:
+            return
+        self._collected_by(key, name, path)
+        for recipe in self._recipes_of_ensemble(ensemble):
+            data = self.datasets.get(recipe.dataset)
+            wanted = TwoSpiralsSettings if key == "members" else RegressionSettings
+            if data is not None and not isinstance(data, wanted):
+                source = "two_spirals" if key == "members" else "regression"
+                self.say(
+                    path,
+                    f"ensemble {name!r} is of data set {recipe.dataset!r}, of source "
+                    f"{data.source}; it must be of source {source}",
+                )
+
+    def _members(self, ensemble: TrainedEnsembleSettings, path: list[str]) -> None:
         """Check that the members of an ensemble exist and speak of the same classes."""
         known = [
             recipe
@@ -658,6 +885,11 @@ class _CrossChecks:
         for name in known:
             training = self.recipes[name].training
             schedule = training.schedule.name
+            if isinstance(ensemble, SwagEnsembleSettings):
+                snapshots = training.snapshot_epochs
+                self._swag(ensemble, len(snapshots), f"recipe {name!r}", path, "recipes")
+                continue
+            assert isinstance(ensemble, NetworkEnsembleSettings)
             if ensemble.method != "independent" and not training.snapshot_epochs:
                 self.say(
                     [*path, "recipes"],
@@ -670,6 +902,55 @@ class _CrossChecks:
                     f"the schedule of recipe {name!r} is {schedule}; for the method "
                     f"{ensemble.method} it must be {' or '.join(SCHEDULES[ensemble.method])}",
                 )
+
+    def _swag(
+        self, swag: SwagSettings, snapshots: int, origin: str, path: list[str], key: str
+    ) -> None:
+        """Check that a Gaussian can be fitted to the snapshots of a training."""
+        if snapshots < 2:
+            self.say(
+                [*path, key],
+                f"{origin} keeps {snapshots or 'no'} snapshot{'s' if snapshots != 1 else ''}; "
+                "SWAG is fitted to at least 2: set its training.snapshots, such as to {first: 20}",
+            )
+        elif swag.rank > snapshots:
+            self.say(
+                [*path, "rank"],
+                f"found {swag.rank}, more than the {snapshots} snapshots that {origin} keeps: set "
+                f"rank to at most {snapshots}, or keep more (its training.snapshots)",
+            )
+
+    def _curve_swag(self, ensemble: CurveSwagEnsembleSettings, path: list[str]) -> None:
+        curve = self.curves.get(ensemble.curve)
+        if curve is None:
+            return
+        if curve.training is None or curve.bends != 1:
+            has = f"{curve.bends} bends" if curve.trained else "no bend"
+            self.say(
+                [*path, "curve"],
+                f"curve {ensemble.curve!r}, a {curve.kind}, has {has}; SWAG is fitted to the one "
+                "of a polychain or a bezier with bends: 1",
+            )
+            return
+        snapshots = len(curve.training.snapshot_epochs)
+        self._swag(ensemble, snapshots, f"curve {ensemble.curve!r}", path, "curve")
+
+    def _samples(self, name: str, text: str) -> None:
+        """Check that the samples that are projected onto a plane are of the bend that spans it."""
+        path = ["planes", name, "samples"]
+        if not self._exists("ensembles", text, path) or text not in self.ensembles:
+            return
+        ensemble, plane = self.ensembles[text], self.planes.get(name)
+        if not isinstance(ensemble, CurveSwagEnsembleSettings):
+            self.say(
+                path, f"the method of ensemble {text!r} is {ensemble.method}; it must be curve_swag"
+            )
+        elif plane is not None and plane.third != ensemble.curve:
+            self.say(
+                path,
+                f"ensemble {text!r} has samples of the bend of curve {ensemble.curve!r}, but the "
+                f"third point of the plane is {plane.third}; name that curve there",
+            )
 
     @staticmethod
     def _ends(settings: CurveSettings | PlaneSettings) -> list[str]:
@@ -699,7 +980,9 @@ class _CrossChecks:
             )
 
     def _third(self, text: str, path: list[str]) -> None:
-        if "/" in text:
+        if ":" in text and path[0] == "planes":
+            self._vertex(text, path)
+        elif "/" in text:
             self._reference(text, path)
         elif self._exists("curves", text, path):
             curve = self.curves.get(text)
@@ -711,6 +994,13 @@ class _CrossChecks:
                 )
 
     def _same_space(self, texts: list[str], path: list[str], verb: str = "connects") -> None:
+        of_vertices = [
+            mode
+            for vertex in map(VertexReference.parse, texts)
+            if vertex is not None and vertex.simplex in self.simplexes
+            for mode in self._mode_texts(self.simplexes[vertex.simplex])
+        ]
+        texts = [*texts, *of_vertices]
         recipes = [
             self.recipes[match["recipe"]]
             for match in map(REFERENCE.fullmatch, texts)
@@ -793,6 +1083,16 @@ class _CrossChecks:
                     )
                 elif of_plane is not None:
                     self._kind("polychain", of_plane.third, [*path, "plane"])
+            case SampledBendFigureSettings(plane=plane, curve_swag=samples):
+                of_plane = self.planes.get(plane)
+                if of_plane is not None and of_plane.samples != samples:
+                    self.say(
+                        [*path, "curve_swag"],
+                        f"plane {plane!r} shows the samples of {of_plane.samples or 'no ensemble'};"
+                        f" set its samples to {samples}",
+                    )
+                elif of_plane is not None:
+                    self._kind("polychain", of_plane.third, [*path, "plane"])
             case ModesTableSettings(modes=modes, differences=differences, rows=connections):
                 for label, pair in connections.items():
                     if not _is_name(label):
@@ -804,9 +1104,115 @@ class _CrossChecks:
                         [*path, "differences", label],
                         f"{label!r} is no mode; modes: {', '.join(modes) or 'none'}",
                     )
+            case ShiftSettings():
+                self._shift(settings, path)
+            case ComponentsSettings(rows=rows):
+                for name, components in rows.items():
+                    shown = [*components.components.values()]
+                    self._one_network(name, shown, [*path, "rows", name])
+            case SamplesFigureSettings(rows=rows):
+                for name, samples_row in rows.items():
+                    shown = [*samples_row.sampled.values()]
+                    self._one_network(name, shown, [*path, "rows", name])
+            case RegularisationFigureSettings(regularised=regularised):
+                self._regularised(regularised, [*path, "regularised"])
+            case SimplexPlaneFigureSettings(plane=plane):
+                self._faces([plane], [*path, "plane"])
+            case FacesFigureSettings():
+                self._faces(settings.faces, [*path, "faces"])
+            case VolumesFigureSettings():
+                self._volumes(settings, path)
+            case VolumesByWidthFigureSettings():
+                self._volumes_by_width(settings, path)
             case WidthsFigureSettings(curves=curves, option=option):
                 for name in curves:
                     self._has_option(name, option, [*path, "option"])
+
+    def _shift(self, settings: ShiftSettings, path: list[str]) -> None:
+        """Check that ensembles can be compared on the corrupted images of one data set."""
+        datasets = set()
+        for label, name in settings.ensembles.items():
+            place = [*path, "ensembles", label]
+            ensemble = self.ensembles.get(name)
+            if ensemble is None:
+                continue
+            for recipe in self._recipes_of_ensemble(ensemble):
+                datasets.add(recipe.dataset)
+                data = self.datasets.get(recipe.dataset)
+                if data is not None and not isinstance(data, DatasetSettings):
+                    kind = "a text" if isinstance(data, TextSettings) else f"source {data.source}"
+                    self.say(
+                        place,
+                        f"ensemble {name!r} is of data set {recipe.dataset!r}, {kind}; only test "
+                        "sets of images in memory are corrupted: "
+                        f"{', '.join(get_args(DatasetSettings.model_fields['source'].annotation))}",
+                    )
+            budgets = getattr(ensemble, "budgets", [])
+            if settings.budget is not None and settings.budget not in budgets:
+                self.say(
+                    [*path, "budget"],
+                    f"found {settings.budget}; the budgets of ensemble {name!r} are "
+                    f"{', '.join(map(str, budgets)) or 'none'}",
+                )
+        if len(datasets) > 1:
+            self.say(
+                [*path, "ensembles"],
+                f"shows different data sets: {' and '.join(sorted(datasets))}; all must be equal",
+            )
+
+    def _measures(self, name: str, path: list[str]) -> None:
+        """Check that the ensembles of an ensemble's members are measured."""
+        ensemble = self.ensembles.get(name)
+        if not isinstance(ensemble, SimplexEnsembleSettings):
+            return
+        for recipe in self._recipes_of_ensemble(ensemble):
+            if isinstance(self.datasets.get(recipe.dataset), POINTS):
+                self.say(
+                    path,
+                    f"{name!r} is of data set {recipe.dataset!r}, whose networks are shown as "
+                    "functions; of a simplex on it no ensembles are measured",
+                )
+
+    def _one_network(self, name: str, ensembles: list[str], path: list[str]) -> None:
+        """Check that the ensembles of a row are of one network and one data set."""
+        if not _is_name(name):
+            self.say(path, NO_NAME)
+        recipes = [
+            recipe
+            for known in map(self.ensembles.get, ensembles)
+            if known is not None
+            for recipe in self._recipes_of_ensemble(known)
+        ]
+        for what, values in (
+            ("networks", {_describe_network(recipe) for recipe in recipes}),
+            ("data sets", {recipe.dataset for recipe in recipes}),
+        ):
+            if len(values) > 1:
+                self.say(
+                    path,
+                    f"shows different {what}: {' and '.join(sorted(values))}; all must be equal",
+                )
+
+    def _regularised(self, names: list[str], path: list[str]) -> None:
+        """Check that a figure can tell its simplexes apart by the weight of the volume term."""
+        self._one_network("regularised", names, path)
+        known = [self.ensembles[name] for name in names if name in self.ensembles]
+        known = [each for each in known if isinstance(each, SimplexEnsembleSettings)]
+        simplexes = [self.simplexes[e.simplex] for e in known if e.simplex in self.simplexes]
+        values = [simplex.regularisation for simplex in simplexes]
+        for value in sorted({value for value in values if values.count(value) > 1}):
+            self.say(
+                path,
+                f"names two ensembles of simplexes with regularisation {value:g}; one a value is "
+                "shown",
+            )
+        for name, ensemble in zip(names, known, strict=False):
+            if not ensemble.connectors or 1 not in ensemble.budgets:
+                self.say(
+                    path,
+                    f"ensemble {name!r} has connectors: {ensemble.connectors} and budgets: "
+                    f"{ensemble.budgets}; a simplex with connectors and the budget 1 are shown",
+                )
 
     def _parts(self, settings: BaseModel, path: list[str]) -> None:
         """Check that what an artefact is made of exists, and is what its key says."""
@@ -817,6 +1223,26 @@ class _CrossChecks:
                 continue
             if section == "snapshots":
                 self._exists("curves", value, [*path, key])
+                continue
+            if section == "shifts":
+                if self._exists("ensembles", value, [*path, key]):
+                    self._collected_by("shifts", value, [*path, key])
+                continue
+            if section == "functions":
+                if self._exists("ensembles", value, [*path, key]):
+                    self._functions(key, value, [*path, key])
+                continue
+            if section in ("trainings", "predictions"):
+                if section == "trainings":
+                    self._measures(value, [*path, key])
+                elif self._exists("ensembles", value, [*path, key]):
+                    self._collected_by(key, value, [*path, key])
+                    self._shows_errors("ensembles", value, [*path, key])
+                continue
+            if section == "complexes":
+                self._complex(value, [*path, key])
+                continue
+            if section == "samples":
                 continue
             if section in ("networks", "histories"):
                 reference = self._reference(value, [*path, key])
@@ -831,6 +1257,94 @@ class _CrossChecks:
                     self._kind(key, value, [*path, key])
                 elif section == "ensembles":
                     self._collected_by(key, value, [*path, key])
+                self._shows_errors(section, value, [*path, key])
+
+    def _complex(self, text: str, path: list[str]) -> SimplexSettings | None:
+        """Check that a simplex is there; return it if it is without mistakes."""
+        reference = ComplexReference.parse(text)
+        if reference is None:
+            self.say(path, f"{text!r} is no trained simplex; write simplex/seed, such as espro/1")
+            return None
+        if not self._exists("simplexes", reference.simplex, path):
+            return None
+        simplex = self.simplexes.get(reference.simplex)
+        if simplex is not None:
+            self._distinct_modes(reference.simplex, simplex, reference.seed, path)
+        return simplex
+
+    def _faces(self, planes: list[str], path: list[str]) -> None:
+        """Check that the planes of a figure go through the vertices of one complex."""
+        complexes = set()
+        for name in planes:
+            plane = self.planes.get(name)
+            if plane is None:
+                continue
+            corners = [plane.start, plane.end, plane.third]
+            for text, vertex in zip(corners, map(VertexReference.parse, corners), strict=True):
+                if vertex is None:
+                    self.say(
+                        path,
+                        f"plane {name!r} goes through {text}; a face has three vertices of a "
+                        "complex, such as espro/1:w0, espro/1:t1 and espro/1:t2",
+                    )
+                else:
+                    complexes.add(f"{vertex.simplex}/{vertex.seed}")
+        if len(complexes) > 1:
+            self.say(
+                path,
+                f"shows planes of different complexes: {', '.join(sorted(complexes))}; all must "
+                "be of one",
+            )
+
+    def _volumes(self, settings: VolumesFigureSettings, path: list[str]) -> None:
+        """Check that a complex has the connectors that a figure adds, and its train accuracy."""
+        reference = ComplexReference.parse(settings.complex)
+        simplex = None if reference is None else self.simplexes.get(reference.simplex)
+        if simplex is None:
+            return
+        if settings.connectors > simplex.connectors:
+            self.say(
+                [*path, "connectors"],
+                f"found {settings.connectors}; simplex {settings.complex!r} has "
+                f"{simplex.connectors} connectors: lower it, or raise that of the simplex",
+            )
+        recipe = self.recipes.get(simplex.recipe or recipe_of_mode(simplex.modes[0]) or "")
+        if recipe is not None:
+            self._has_errors([recipe], settings.complex, [*path, "complex"])
+        if not simplex.measure_train:
+            self.say(
+                [*path, "complex"],
+                f"the train accuracy of {settings.complex!r} is shown: set its measure_train: true",
+            )
+
+    def _volumes_by_width(self, settings: VolumesByWidthFigureSettings, path: list[str]) -> None:
+        """Check that the networks of complexes have the option by which they are told apart."""
+        for text in settings.complexes:
+            reference = ComplexReference.parse(text)
+            simplex = None if reference is None else self.simplexes.get(reference.simplex)
+            if simplex is None:
+                continue
+            recipe = self.recipes.get(simplex.recipe or recipe_of_mode(simplex.modes[0]) or "")
+            if recipe is not None:
+                self._network_has(recipe, settings.option, f"simplex {text!r}", [*path, "option"])
+
+    def _shows_errors(self, section: str, name: str, path: list[str]) -> None:
+        """Check that what a table or figure shows errors of is no regression, which has none."""
+        recipes = []
+        if section == "curves" and (of_curve := self._recipe_of_curve(name)) is not None:
+            recipes = [of_curve]
+        elif section == "ensembles" and (ensemble := self.ensembles.get(name)) is not None:
+            recipes = self._recipes_of_ensemble(ensemble)
+        self._has_errors(recipes, name, path)
+
+    def _has_errors(self, recipes: Iterable[RecipeSettings], name: str, path: list[str]) -> None:
+        for recipe in recipes:
+            if isinstance(self.datasets.get(recipe.dataset), RegressionSettings):
+                self.say(
+                    path,
+                    f"{name!r} is of data set {recipe.dataset!r}, a regression, which has no test "
+                    "errors; only benton2021_figure10 shows one",
+                )
 
     def _kind(self, key: str, name: str, path: list[str]) -> None:
         """Check that a figure's segment is a segment, and so on."""
@@ -970,13 +1484,17 @@ class _CrossChecks:
 
     def _has_option(self, curve: str, option: str, path: list[str]) -> None:
         recipe = self._recipe_of_curve(curve)
-        if recipe is None:
-            return
+        if recipe is not None:
+            self._network_has(recipe, option, f"curve {curve!r}", path)
+
+    def _network_has(
+        self, recipe: RecipeSettings, option: str, whose: str, path: list[str]
+    ) -> None:
         options = registry.specification(recipe.network.name).options
         if option not in options:
             self.say(
                 path,
-                f"network {recipe.network.name!r} of curve {curve!r} has no option {option!r}; "
+                f"network {recipe.network.name!r} of {whose} has no option {option!r}; "
                 f"options: {', '.join(options) or 'none'}{nearest(option, options)}",
             )
 
@@ -998,6 +1516,8 @@ def artefact_parts(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
                     yield from ((part, key, name) for part, _, name in artefact_parts(row))
                     if isinstance(row, ConnectionSettings):
                         yield "snapshots", key, row.polychain
+            case "ensembles" if isinstance(value, Mapping):
+                yield from (("shifts", key, name) for name in value.values())
             case "ensembles":
                 yield from (("ensembles", key, name) for name in value)
             case "history":
@@ -1005,6 +1525,9 @@ def artefact_parts(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
             case "fast_geometric" | "snapshot" | "weight_average":
                 if value is not None:
                     yield "ensembles", key, value
+            case "deep_ensemble" | "espro" | "subspace" | "members":
+                if value is not None:
+                    yield "functions", key, value
             case "modes":
                 yield from (("networks", key, name) for name in value.values())
             case "connections":
@@ -1018,11 +1541,26 @@ def artefact_parts(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
                 yield "planes", key, value
             case "geometry":
                 yield "geometries", key, value
+            case "components" | "regularised":
+                for name in value.values() if isinstance(value, Mapping) else value:
+                    yield "ensembles", key, name
+                    yield "trainings", key, name
+            case "sampled":
+                yield from (("predictions", key, name) for name in value.values())
+            case "faces":
+                yield from (("planes", key, plane) for plane in value)
+            case "complexes":
+                yield from (("complexes", key, name) for name in value)
+            case "complex":
+                yield "complexes", key, value
+            case "connectors" if isinstance(settings, VolumesFigureSettings):
+                for count in range(1, settings.connectors + 1):
+                    yield "samples", key, f"{settings.complex}/{count}"
             case "curves":
                 yield from (("curves", key, curve) for curve in value)
             case "networks":
                 yield from (("networks", key, network) for network in value)
-            case "curve_points":
+            case "curve_points" | "curve_swag":
                 yield "ensembles", key, value
             case "independent":
                 yield "planes", key, value

@@ -22,13 +22,37 @@ from typing import Any
 
 from mode_connectivity import layout
 from mode_connectivity.config import Config
-from mode_connectivity.data.settings import AnyDataset, DatasetSettings
-from mode_connectivity.ensembling.settings import CurveEnsembleSettings, NetworkEnsembleSettings
+from mode_connectivity.data.corruption_settings import SEVERITIES
+from mode_connectivity.data.settings import (
+    AnyDataset,
+    DatasetSettings,
+    RegressionSettings,
+    TwoSpiralsSettings,
+)
+from mode_connectivity.ensembling.settings import (
+    CurveEnsembleSettings,
+    NetworkEnsembleSettings,
+    SimplexEnsembleSettings,
+    SubspaceEnsembleSettings,
+    SwagEnsembleSettings,
+    SwagSettings,
+)
 from mode_connectivity.training.recipes import RecipeSettings
 
 STEP = 3
 """Evaluations of a training step on one example."""
-WITHOUT_BATCH_NORM = ("fully_connected", "lenet5", "lstm", "three_conv_three_fc", "vgg16")
+LIKELIHOODS = 10
+"""Of a sample by elliptical slice sampling: no bound, but more than it takes on average."""
+WITHOUT_BATCH_NORM = (
+    "fully_connected",
+    "lenet5",
+    "lstm",
+    "regression_mlp",
+    "three_conv_three_fc",
+    "vgg16",
+    "vision_transformer",
+    "vit_b_16",
+)
 """Networks at whose points no statistics are re-estimated."""
 
 _DIGITS = 1_797
@@ -40,6 +64,8 @@ _PUBLISHED = {
     "ptb": {"train": 929_589, "validation": 73_760, "test": 82_430},
 }
 """Examples of a source by part; of texts, tokens."""
+
+_PARTS = ("train", "validation", "test")
 
 _LONGEST_HEADER = 100_000_000
 """Bytes, the limit of the safetensors format."""
@@ -111,9 +137,25 @@ def _recipe(config: Config, rule: str, wildcards: Mapping[str, str]) -> RecipeSe
             return config.recipes[wildcards["recipe"]]
         case "train_curve" | "evaluate_curve" | "evaluate_curve_snapshots":
             return config.recipe_of_curve(wildcards["curve"])
+        case "train_simplex" | "evaluate_simplex":
+            return config.recipe_of_simplex(wildcards["simplex"])
         case "evaluate_plane":
             return config.recipe_of_plane(wildcards["plane"])
-        case "collect_curve_members" | "collect_members" | "average_weights":
+        case (
+            "collect_curve_members"
+            | "collect_members"
+            | "collect_functions"
+            | "collect_swag_members"
+            | "collect_bend_samples"
+            | "collect_subspace_members"
+            | "collect_subspace_functions"
+            | "collect_simplex_functions"
+            | "average_weights"
+            | "collect_members_under_corruption"
+            | "collect_averages_under_corruption"
+            | "collect_swag_members_under_corruption"
+            | "collect_simplex_points_under_corruption"
+        ):
             return config.recipe_of_ensemble(wildcards["ensemble"])
     return None
 
@@ -136,6 +178,21 @@ def _evaluations(
             curve = config.curves[wildcards["curve"]]
             assert curve.training is not None
             return curve.training.epochs * STEP * sizes["train"]
+        case "collect_simplex_functions":
+            of_simplex = config.ensembles[wildcards["ensemble"]]
+            assert isinstance(of_simplex, SimplexEnsembleSettings)
+            members = config.simplexes[of_simplex.simplex].points * len(of_simplex.seeds)
+            return members * (statistics_pass + sizes["test"])
+        case "train_simplex":
+            simplex = config.simplexes[wildcards["simplex"]]
+            steps = simplex.connectors * simplex.training.epochs * simplex.samples
+            return steps * STEP * sizes["train"]
+        case "evaluate_simplex":
+            simplex = config.simplexes[wildcards["simplex"]]
+            measured = everything if simplex.measure_train else sizes["test"]
+            if wildcards["connectors"] == "0":
+                return len(simplex.modes) * measured
+            return simplex.points * (statistics_pass + measured)
         case "evaluate_network":
             return everything
         case "evaluate_curve":
@@ -150,13 +207,49 @@ def _evaluations(
             ensemble = config.ensembles[wildcards["ensemble"]]
             assert isinstance(ensemble, CurveEnsembleSettings)
             points = ensemble.points
-        case "collect_members":
+        case "collect_subspace_members" | "collect_subspace_functions":
+            subspace = config.ensembles[wildcards["ensemble"]]
+            assert isinstance(subspace, SubspaceEnsembleSettings)
+            likelihood = statistics_pass + sizes["train"]
+            return subspace.samples * (LIKELIHOODS * likelihood + sizes["test"])
+        case "collect_bend_samples":
+            bend = config.ensembles[wildcards["ensemble"]]
+            assert isinstance(bend, SwagSettings)
+            points = bend.samples
+        case "collect_swag_members":
+            swag = config.ensembles[wildcards["ensemble"]]
+            assert isinstance(swag, SwagEnsembleSettings)
+            return len([*swag.trainings]) * swag.samples * (statistics_pass + sizes["test"])
+        case "collect_members" | "collect_functions":
             return len(config.members(wildcards["ensemble"])) * sizes["test"]
+        case _ if rule.endswith("_under_corruption"):
+            members, anew = _corrupted_members(config, wildcards["ensemble"])
+            data = config.datasets[recipe.dataset]
+            assert isinstance(data, DatasetSettings)
+            examples = min(data.corruptions.examples or sizes["test"], sizes["test"])
+            return members * (anew * statistics_pass + len(SEVERITIES) * examples)
         case "average_weights":
             ensemble = config.ensembles[wildcards["ensemble"]]
             assert isinstance(ensemble, NetworkEnsembleSettings)
             return len([*ensemble.trainings]) * (statistics_pass + sizes["test"])
     return points * (statistics_pass + everything)
+
+
+def _corrupted_members(config: Config, name: str) -> tuple[int, bool]:
+    """Return how many members an ensemble has, and whether their statistics are taken anew."""
+    ensemble = config.ensembles[name]
+    match ensemble:
+        case SwagEnsembleSettings():
+            return len([*ensemble.trainings]) * ensemble.samples, True
+        case SimplexEnsembleSettings():
+            simplex = config.simplexes[ensemble.simplex]
+            points = ensemble.points or simplex.points
+            if not ensemble.connectors:
+                points = len(simplex.modes)
+            return len(ensemble.seeds) * points, ensemble.connectors > 0
+        case NetworkEnsembleSettings(method="weight_average"):
+            return len([*ensemble.trainings]), False
+    return len(config.members(name)), False
 
 
 def dataset_sizes(settings: AnyDataset, name: str, results: Path) -> Sizes | None:
@@ -174,6 +267,10 @@ def dataset_sizes(settings: AnyDataset, name: str, results: Path) -> Sizes | Non
         # As scikit-learn splits: the test set is rounded up.
         test = math.ceil(settings.test_fraction * _DIGITS)
         published = {"train": _DIGITS - test, "test": test}
+    elif isinstance(settings, TwoSpiralsSettings):
+        published = {"train": 2 * settings.train_per_class, "test": 2 * settings.test_per_class}
+    elif isinstance(settings, RegressionSettings):
+        published = dict.fromkeys(("train", "test"), sum(settings.counts))
     elif settings.source in _PUBLISHED:
         published = _PUBLISHED[settings.source]
     else:
@@ -199,7 +296,7 @@ def _prepared_sizes(path: Path) -> Sizes | None:
         sizes = {}
         for tensor, description in header.items():
             part, _, kind = tensor.rpartition("_")
-            if part and kind in ("labels", "tokens"):
+            if part in _PARTS and kind in ("labels", "tokens", "targets"):
                 sizes[part] = int(description["shape"][0])
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
@@ -237,7 +334,11 @@ def _alike(config: Config, recipe: RecipeSettings, other: RecipeSettings) -> boo
 
     def images(recipe: RecipeSettings) -> tuple[object, ...]:
         settings = config.datasets[recipe.dataset]
-        return settings.source, settings.folder, getattr(settings, "image_size", None)
+        return (
+            settings.source,
+            getattr(settings, "folder", None),
+            getattr(settings, "image_size", None),
+        )
 
     return recipe.network == other.network and images(recipe) == images(other)
 

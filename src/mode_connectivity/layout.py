@@ -3,11 +3,17 @@
 from pathlib import Path
 
 from mode_connectivity.training.recipes import NetworkReference, is_weight_file
+from mode_connectivity.training.simplex_settings import VertexReference
 
 
 def dataset(name: str) -> str:
     """Return the path of a prepared data set."""
     return f"datasets/{name}.safetensors"
+
+
+def corrupted(dataset: str, corruption: str) -> str:
+    """Return the path of a data set's test images under a corruption."""
+    return f"datasets/{dataset}/corruptions/{corruption}.safetensors"
 
 
 def network(recipe: str, seed: int | str) -> str:
@@ -38,6 +44,16 @@ def curve(name: str) -> str:
     return f"curves/{name}"
 
 
+def simplex(name: str, seed: int | str) -> str:
+    """Return the folder of a simplex that was trained from a seed."""
+    return f"simplexes/{name}/seed{seed}"
+
+
+def simplex_evaluation(name: str, seed: int | str, connectors: int | str) -> str:
+    """Return the folder of what was measured of a simplex with so many connectors."""
+    return f"{simplex(name, seed)}/connectors{connectors}"
+
+
 def plane(name: str) -> str:
     """Return the folder of a plane."""
     return f"planes/{name}"
@@ -53,14 +69,20 @@ def ensemble(name: str) -> str:
     return f"ensembles/{name}"
 
 
+def under_corruption(ensemble_name: str, corruption: str) -> str:
+    """Return the folder of an ensemble's predictions under a corruption."""
+    return f"{ensemble(ensemble_name)}/corruptions/{corruption}"
+
+
 def weights_in(path: str, reference: str) -> Path:
     """Return the weight file that a reference means, in what a job was given for it.
 
     Args:
         path: the weights themselves or, for a snapshot, the folder of snapshots.
-        reference: ``recipe/seed`` or ``recipe/seed@epoch``, or a file of weights.
+        reference: ``recipe/seed`` or ``recipe/seed@epoch``, a file of weights, or a vertex of a
+            simplex, ``simplex/seed:vertex``, whose file is that of all its vertices.
     """
-    if is_weight_file(reference):
+    if is_weight_file(reference) or VertexReference.parse(reference) is not None:
         return Path(path)
     epoch = NetworkReference.parse(reference).epoch
     return Path(path) if epoch is None else Path(path) / snapshot(epoch)

@@ -141,7 +141,7 @@ def test_the_folders_are_those_of_the_contract(finished) -> None:
     assert "networks/perceptron" in found and "curves/perceptron_bezier" in found
     names = {path.name for path in finished.results.iterdir()}
     assert names == {
-        *("datasets", "networks", "curves", "planes", "geometries", "ensembles"),
+        *("datasets", "networks", "curves", "simplexes", "planes", "geometries", "ensembles"),
         *("tables", "figures", "logs"),
     }
 
@@ -447,6 +447,50 @@ def test_members_are_listed_in_the_order_of_their_predictions(finished, ensemble
         previous = vector
 
 
+def test_a_simplex_is_what_its_vertices_and_predictions_say(finished) -> None:
+    folder = finished.results / "simplexes" / "narrow_espro" / "seed1"
+    vertices = load_file(folder / "vertices.safetensors")
+    state = weights(finished, "narrow/seed1/weights.safetensors")
+    names = [name for name, _ in build(finished, "narrow").named_parameters()]
+    assert sorted(vertices) == sorted(names)
+    for name in names:
+        assert vertices[name].shape == (2, *state[name].shape)
+        assert torch.equal(vertices[name][0], state[name])
+    ends = [flat({name: vertices[name][k] for name in names}, names) for k in (0, 1)]
+    volume = pd.read_csv(folder / "volumes.csv").iloc[0]
+    assert volume[["connectors", "simplexes"]].tolist() == [1, 1]
+    assert volume["volume"] == pytest.approx((ends[1] - ends[0]).norm().item(), rel=1e-5)
+    assert volume["volume"] == volume["first_volume"] > 0
+    assert 10 ** volume["log10_volume"] == pytest.approx(volume["volume"])
+    assert volume["regularisation"] >= 1e-8
+    history = pd.read_csv(folder / "history.csv")
+    assert history[["connector", "epoch"]].to_numpy().tolist() == [[1, 1], [1, 2]]
+    measured = [f"{part}_{name}" for part in ("train", "test") for name in ("loss", "nll", "error")]
+    grid = pd.read_csv(folder / "connectors1" / "grid.csv")
+    assert list(grid) == ["sample", "coefficient_0", "coefficient_1", "norm", *measured]
+    stored = load_file(folder / "connectors1" / "predictions.safetensors")
+    probabilities = []
+    for index, row in grid.iterrows():
+        first, second = row["coefficient_0"], row["coefficient_1"]
+        assert first + second == pytest.approx(1) and 0 < first < 1
+        point = {name: first * vertices[name][0] + second * vertices[name][1] for name in names}
+        expected, labels = predict_plainly(finished, build(finished, "narrow"), point, "test")
+        found = stored["log_probabilities"][index].double()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        probabilities.append(expected.exp())
+        error = 100 * (expected.argmax(dim=1) != labels).double().mean().item()
+        assert row["test_error"] == pytest.approx(error)
+    members = frame(finished, "ensembles/narrow_espro/members.csv")
+    assert members["member"].tolist() == [f"narrow_espro/1:1:{n}" for n in (1, 2, 3)]
+    assert members["test_nll"].tolist() == grid["test_nll"].tolist()
+    metrics = frame(finished, "ensembles/narrow_espro/metrics.csv").iloc[0]
+    mean = torch.stack(probabilities).mean(dim=0)
+    assert metrics["members"] == 3
+    assert metrics["test_error"] == pytest.approx(
+        100 * (mean.argmax(dim=1) != labels).double().mean().item()
+    )
+
+
 def test_averaged_weights_are_the_means_of_the_snapshots(finished) -> None:
     folder = finished.results / "ensembles" / "preresnet8_weight_average" / "weights"
     names = [name for name, _ in build(finished, "preresnet8").named_parameters()]
@@ -618,6 +662,8 @@ def test_iterates_on_a_plane_are_where_their_weights_are(finished) -> None:
         "curves/perceptron_bezier/run.json",
         "curves/perceptron_bezier/grid.json",
         "planes/preresnet8_bezier/run.json",
+        "simplexes/narrow_espro/seed1/run.json",
+        "simplexes/narrow_espro/seed1/connectors1/run.json",
         "ensembles/preresnet8_polychain/run.json",
         "ensembles/preresnet8_fast_geometric/run.json",
         "ensembles/preresnet8_weight_average/run.json",
@@ -841,6 +887,8 @@ def test_every_job_has_a_log(finished) -> None:
         *(f"curves/{name}_bezier/train.log" for name in ("perceptron", "narrow", "preresnet8")),
         "planes/preresnet8_bezier.log",
         "curves/preresnet8_polychain/evaluate_snapshots.log",
+        *(f"simplexes/narrow_espro/seed1/{job}.log" for job in ("train", "connectors1")),
+        "ensembles/narrow_espro.log",
         "geometries/preresnet8.log",
         "ensembles/preresnet8_polychain.log",
         *(f"ensembles/{name}{job}.log" for name in ENSEMBLES for job in ("", "_metrics")),

@@ -426,7 +426,7 @@ ONE_MISTAKE = [
     ),
     (
         "artefacts: {garipov2018_figure22: {}}",
-        "config.yaml: artefacts.garipov2018_figure22: unknown key; allowed: garipov2018_curve_ens",
+        "config.yaml: artefacts.garipov2018_figure22: unknown key; allowed: benton2021_c1, ",
         "'garipov2018_figure2'",
     ),
     ("1: a", "config.yaml: 1: unknown key; allowed: ", ""),
@@ -1438,6 +1438,279 @@ def test_one_mistake_in_connections(connections: Path, text: str, expected: str)
     told = mistakes(connections, text)
     assert len(told) == 1, told
     assert told[0].startswith(f"config.yaml: {expected}")
+
+
+SIMPLEXES = """
+simplexes:
+  espro: {modes: [plain], connectors: 2, training: {epochs: 3}}
+  complex: {modes: [plain/1, plain/2@5], connectors: 3, training: {epochs: 3}, points: 4}
+  by_text: {extends: complex, preset: as_written, training: {optimiser: {weight_decay: 0.2}}}
+  elsewhere: {modes: [{file}, plain/2], recipe: plain, connectors: 1, training: {epochs: 1}}
+planes:
+  face: {start: "complex/1:w0", end: "complex/1:t1", third: "complex/1:t3"}
+ensembles:
+  espro: {method: simplex, simplex: espro, connectors: 2, seeds: [1, 2], budgets: [1, 2]}
+"""
+
+
+@pytest.fixture
+def simplexes(root: Path) -> Path:
+    (root / "mine.safetensors").touch()
+    text = SIMPLEXES.replace("{file}", str(root / "mine.safetensors"))
+    (root / "config" / "demo" / "simplexes.yaml").write_text(text)
+    return root
+
+
+def test_simplexes_are_loaded(simplexes: Path) -> None:
+    config = load_config({}, simplexes)
+    plain = config.recipes["plain"]
+    for name in config.simplexes:
+        assert config.recipe_of_simplex(name) is plain
+    assert config.recipe_of_plane("face") is plain
+    assert config.recipe_of_ensemble("espro") is plain
+    espro, by_text = (config.simplexes[name] for name in ("espro", "by_text"))
+    # Inherited but for what the endpoint keeps on its way, and where its weight decay acts.
+    assert espro.training.batch_size == 32
+    assert espro.training.snapshot_epochs == []
+    assert espro.training.optimiser.weight_decay == 0.1
+    assert espro.training.optimiser.weight_decay_on == "vertex"
+    assert plain.training.optimiser.weight_decay_on == "point"
+    assert by_text.training.optimiser.weight_decay == 0.2
+    assert by_text.training.optimiser.weight_decay_on == "point"
+    assert (by_text.reduction, espro.reduction) == ("mean", "sum")
+
+
+def test_where_weight_decay_acts_can_be_said(simplexes: Path) -> None:
+    change = "simplexes: {espro: {training: {optimiser: {weight_decay_on: point}}}}"
+    config = load_config(user(change), simplexes)
+    assert config.simplexes["espro"].training.optimiser.weight_decay_on == "point"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "simplexes: {espro: {modes: [plane]}}",
+            "simplexes.espro.modes[0]: 'plane' is unknown; recipes: other_data, plain, wide; did "
+            "you mean 'plain'?",
+        ),
+        (
+            "simplexes: {complex: {modes: [plain/1, plain/2@7]}, by_text: {modes: [plain/1]}}",
+            "simplexes.complex.modes[1]: recipe 'plain' keeps no snapshot of epoch 7",
+        ),
+        (
+            "simplexes: {complex: {modes: [plain/1, gone.safetensors]}, by_text: {modes: [plain]}}",
+            "simplexes.complex.modes[1]: there is no file gone.safetensors",
+        ),
+        (
+            "simplexes: {espro: {modes: [plain, wide]}}",
+            "simplexes.espro: connects different networks: fully_connected",
+        ),
+        (
+            "simplexes: {espro: {modes: [plain, other_data]}}",
+            "simplexes.espro: connects different data sets: digits and small; all must be equal",
+        ),
+        (
+            "simplexes: {espro: {samples: 0}}",
+            "simplexes.espro.samples: found 0; it must be greater than 0",
+        ),
+        (
+            "simplexes: {espro: {complex: [[w0, t1, t2], [w0, t3]]}}",
+            "simplexes.espro: complex[1]: the simplex [w0, t3] names t3, which is no vertex",
+        ),
+        (
+            "simplexes: {espro: {complex: [[w0, t1, t2], [w0]]}}",
+            "simplexes.espro: complex[1]: the simplex [w0] has 1 vertices; a simplex needs at "
+            "least 2",
+        ),
+        (
+            "simplexes: {espro: {modes: [plain/1, plain/1]}}",
+            "simplexes.espro: modes: plain/1 is given twice: the volume is zero",
+        ),
+        (
+            "simplexes: {elsewhere: {recipe: plan}}",
+            "simplexes.elsewhere.recipe: 'plan' is unknown; recipes",
+        ),
+        (
+            'planes: {face: {third: "complex/1:t4"}}',
+            "planes.face.third: simplex 'complex' has no vertex t4; vertices: w0, w1, t1, t2, t3",
+        ),
+        (
+            'planes: {face: {end: "komplex/1:t1"}}',
+            "planes.face.end: 'komplex' is unknown; simplexes: by_text, complex, elsewhere, espro;"
+            " did you mean 'complex'?",
+        ),
+        (
+            'planes: {face: {start: "complex/1:x1"}}',
+            "planes.face.start: 'complex/1:x1' is no vertex of a simplex; write simplex/seed:w0",
+        ),
+        (
+            "planes: {face: {third: wide/1}}",
+            "planes.face: connects different networks",
+        ),
+        (
+            "ensembles: {espro: {simplex: esprit}}",
+            "ensembles.espro.simplex: 'esprit' is unknown; simplexes",
+        ),
+        (
+            "ensembles: {espro: {connectors: 3}}",
+            "ensembles.espro.connectors: found 3; simplex 'espro' has 2 connectors",
+        ),
+        (
+            "ensembles: {espro: {points: 26}}",
+            "ensembles.espro.points: found 26; simplex 'espro' has 25 points",
+        ),
+        (
+            "ensembles: {espro: {points: 2, connectors: 0}}",
+            "ensembles.espro.points: found 2; without connectors the members are the 1 modes",
+        ),
+        (
+            "ensembles: {espro: {budgets: [3]}}",
+            "ensembles.espro: budgets [3] need as many seeds; there are 2: [1, 2]",
+        ),
+        (
+            "simplexes: {espro: {modes: [plain, plain/2]}}",
+            "ensembles.espro.seeds: with seed 2 two modes of simplex 'espro' are the same network, "
+            "plain/2",
+        ),
+        (
+            "ensembles: {espro: {simplex: complex}}",
+            "ensembles.espro.simplex: the modes of simplex 'complex' are the same networks for "
+            "every seed",
+        ),
+    ],
+)
+def test_one_mistake_in_simplexes(simplexes: Path, text: str, expected: str) -> None:
+    told = mistakes(simplexes, text)
+    assert len(told) == 1, told
+    assert expected in told[0]
+
+
+SHIFT = """
+datasets:
+  points: {title: Points, source: two_spirals}
+  files: {title: Files, source: image_files, folder: files}
+recipes:
+  of_points: {extends: base, dataset: points}
+  of_files: {extends: base, dataset: files}
+ensembles:
+  texts: {extends: independent, recipes: [lstm]}
+  of_points: {extends: independent, recipes: [of_points]}
+  of_files: {extends: independent, recipes: [of_files]}
+  of_small: {extends: independent, recipes: [other_data]}
+"""
+SHIFT_MISTAKES = [
+    (
+        "{ensembles: {Ind: independent}, corruptions: [fogg]}",
+        "artefacts.benton2021_c1.corruptions[0]: found 'fogg'; it must be one of ",
+        "'fog'",
+    ),
+    (
+        "{ensembles: {Ind: independent}, corruptions: [fog], severities: [1, 6]}",
+        "artefacts.benton2021_c1.severities[1]: found 6; it must be at most 5",
+        None,
+    ),
+    (
+        "{ensembles: {Ind: independent}, corruptions: [fog], severities: [0]}",
+        "artefacts.benton2021_c1.severities[0]: found 0; it must be at least 1",
+        None,
+    ),
+    (
+        "{ensembles: {Ind: independent}, corruptions: [fog, snow, fog]}",
+        "artefacts.benton2021_c1.corruptions: names fog twice; each may come once",
+        None,
+    ),
+    (
+        "{ensembles: {Ind: independant}, corruptions: [fog]}",
+        "artefacts.benton2021_c1.ensembles: 'independant' is unknown; ensembles: ",
+        "'independent'",
+    ),
+    (
+        "{ensembles: {Points: points}, corruptions: [fog]}",
+        "artefacts.benton2021_c1.ensembles: the method of ensemble 'points' is curve_points; it "
+        "must be independent or snapshot or ",
+        None,
+    ),
+    (
+        "{ensembles: {Ind: independent}, corruptions: [fog], budget: 3}",
+        "artefacts.benton2021_c1.budget: found 3; the budgets of ensemble 'independent' are 1, 2",
+        None,
+    ),
+    (
+        "{ensembles: {Ind: of_points}, corruptions: [fog]}",
+        "artefacts.benton2021_c1.ensembles.Ind: ensemble 'of_points' is of data set 'points', "
+        "source two_spirals; only test sets of images in memory are corrupted: digits, mnist, "
+        "cifar10, cifar100, image_folder",
+        None,
+    ),
+    (
+        "{ensembles: {Ind: of_files}, corruptions: [fog]}",
+        "artefacts.benton2021_c1.ensembles.Ind: ensemble 'of_files' is of data set 'files', "
+        "source image_files; only test sets of images in memory are corrupted",
+        None,
+    ),
+    (
+        "{ensembles: {Ind: independent, Small: of_small}, corruptions: [fog]}",
+        "artefacts.benton2021_c1.ensembles: shows different data sets: digits and small; all must",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("artefact", "expected", "near"), SHIFT_MISTAKES)
+def test_one_mistake_under_shift(
+    branches: Path, artefact: str, expected: str, near: str | None
+) -> None:
+    text = SHIFT.replace("  texts: {extends: independent, recipes: [lstm]}\n", "")
+    told = mistakes(branches, f"{text}artefacts: {{benton2021_c1: {artefact}}}")
+    assert len(told) == 1, told
+    assert told[0].startswith(f"config.yaml: {expected}")
+    if near:
+        assert f"; did you mean {near}?" in told[0]
+
+
+def test_texts_are_not_corrupted(branches: Path) -> None:
+    artefact = "{ensembles: {Text: texts}, corruptions: [fog]}"
+    told = mistakes(branches, f"{SHIFT}artefacts: {{benton2021_c1: {artefact}}}")
+    assert any(each.startswith("config.yaml: ensembles.texts: the predictions of") for each in told)
+    told = mistakes(branches, "datasets: {text: {corruptions: {seed: 1}}}")
+    assert len(told) == 1
+    assert told[0].startswith("config.yaml: datasets.text.corruptions: ")
+    files = "{title: Files, source: image_files, folder: files, corruptions: {seed: 1}}"
+    told = mistakes(branches, f"datasets: {{files: {files}}}")
+    assert len(told) == 1
+    assert told[0].startswith("config.yaml: datasets.files.corruptions: ")
+
+
+def test_where_corrupted_images_come_from(branches: Path) -> None:
+    told = mistakes(branches, "datasets: {digits: {corruptions: {source: publishd}}}")
+    # And once more for the data set that extends it.
+    assert told[0].startswith("config.yaml: datasets.digits.corruptions.source: found 'publishd'")
+    assert "did you mean 'published'?" in told[0]
+    told = mistakes(branches, "datasets: {digits: {corruptions: {source: published}}}")
+    assert "corruptions of source digits were not published; give their folder" in told[0]
+    text = "datasets: {digits: {corruptions: {source: published, folder: DIGITS-C}}}"
+    assert load_config(user(text), branches).datasets["digits"].corruptions.folder == "DIGITS-C"
+    told = mistakes(branches, "datasets: {digits: {corruptions: {examples: 0}}}")
+    assert told[0].startswith("config.yaml: datasets.digits.corruptions.examples: found 0; it must")
+
+
+def test_corruptions_under_which_ensembles_are_shown(branches: Path) -> None:
+    config = load_config(
+        user(
+            "artefacts:\n"
+            "  benton2021_figure11: {ensembles: {A: independent}, corruptions: [gaussian_noise]}\n"
+            "  benton2021_c1: {ensembles: {A: independent, B: average},"
+            " corruptions: [jpeg_compression, fog]}\n"
+        ),
+        branches,
+    )
+    shown = config.corruptions_of("independent")
+    assert shown == ["gaussian_noise", "fog", "jpeg_compression"]
+    assert config.corruptions_of("average") == ["fog", "jpeg_compression"]
+    assert config.corruptions_of("fast") == []
+    parts = list(artefact_parts(config.artefacts.benton2021_c1))
+    assert parts == [("shifts", "ensembles", "independent"), ("shifts", "ensembles", "average")]
 
 
 def test_mistake_in_a_shipped_file_is_placed_there(root: Path) -> None:

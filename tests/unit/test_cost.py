@@ -70,6 +70,22 @@ CONFIG: dict[str, Any] = {
     "planes": {
         "three": {"start": "residual/1", "end": "residual/2", "third": "residual/3", "points": 4},
     },
+    "simplexes": {
+        "espro": {
+            "modes": ["plain"],
+            "connectors": 2,
+            "points": 8,
+            "training": {"epochs": 4},
+            "measure_train": False,
+        },
+        "complex": {
+            "modes": ["residual/1", "residual/2"],
+            "connectors": 3,
+            "points": 9,
+            "samples": 6,
+            "training": {"epochs": 2},
+        },
+    },
     "ensembles": {
         "points": {"method": "curve_points", "curve": "bezier", "points": 6},
         "ends": {"method": "independent", "recipes": ["plain"], "seeds": [1, 2, 3]},
@@ -109,12 +125,22 @@ TRAIN, TEST = 1437, 360
         ("evaluate_curve_snapshots", {"curve": "bezier"}, 2 * 7 * (2 * TRAIN + TEST)),
         ("evaluate_curve", {"curve": "of_words"}, 3 * (929_589 + 73_760 + 82_430)),
         ("evaluate_plane", {"plane": "three"}, 16 * (2 * TRAIN + TEST)),
+        # Five points a step, or as many as are asked for.
+        ("train_simplex", {"simplex": "espro", "seed": "1"}, 2 * 4 * 5 * 3 * TRAIN),
+        ("train_simplex", {"simplex": "complex", "seed": "1"}, 3 * 2 * 6 * 3 * TRAIN),
+        ("evaluate_simplex", {"simplex": "espro", "connectors": "2"}, 8 * TEST),
+        ("evaluate_simplex", {"simplex": "espro", "connectors": "0"}, TEST),
+        ("evaluate_simplex", {"simplex": "complex", "connectors": "1"}, 9 * (2 * TRAIN + TEST)),
+        ("evaluate_simplex", {"simplex": "complex", "connectors": "0"}, 2 * (TRAIN + TEST)),
         ("collect_curve_members", {"ensemble": "points"}, 6 * (2 * TRAIN + TEST)),
         ("collect_members", {"ensemble": "ends"}, 3 * TEST),
         ("collect_members", {"ensemble": "snapshots"}, 2 * 3 * TEST),
         # One average a training.
         ("average_weights", {"ensemble": "average"}, 2 * (TRAIN + TEST)),
         ("average_weights", {"ensemble": "plain_average"}, 2 * TEST),
+        ("collect_members_under_corruption", {"ensemble": "ends"}, 3 * 5 * TEST),
+        ("collect_members_under_corruption", {"ensemble": "snapshots"}, 6 * 5 * TEST),
+        ("collect_averages_under_corruption", {"ensemble": "average"}, 2 * 5 * TEST),
     ],
 )
 def test_evaluations_of_each_rule(config, tmp_path, rule, wildcards, evaluations) -> None:
@@ -125,6 +151,7 @@ def test_evaluations_of_each_rule(config, tmp_path, rule, wildcards, evaluations
     "rule",
     [
         *("prepare_dataset", "evaluate_ensemble", "measure_distances"),
+        "evaluate_simplex_ensemble",
         *("make_table", "make_figure", "all"),
     ],
 )
@@ -215,7 +242,8 @@ def test_published_sizes_of_the_penn_treebank(config, tmp_path) -> None:
 def test_networks_known_to_have_no_batch_norm() -> None:
     without = []
     for name in registry.available():
-        shape = () if name == "lstm" else (3, 32, 32)
+        shapes = {"lstm": (), "regression_mlp": (1,), "vit_b_16": (3, 224, 224)}
+        shape = shapes.get(name, (3, 32, 32))
         with torch.device("meta"):
             network = registry.build(name, input_shape=shape, classes=10)
         if not batch_norms(network):

@@ -11,6 +11,8 @@ def test_paths_of_the_contract() -> None:
     assert layout.network("plain", 3) == "networks/plain/seed3"
     assert layout.network("plain", "{seed}") == "networks/plain/seed{seed}"
     assert layout.curve("bezier") == "curves/bezier"
+    assert layout.simplex("espro", 4) == "simplexes/espro/seed4"
+    assert layout.simplex_evaluation("espro", 4, 2) == "simplexes/espro/seed4/connectors2"
     assert layout.plane("three") == "planes/three"
     assert layout.geometry("modes") == "geometries/modes"
     assert layout.ensemble("points") == "ensembles/points"
@@ -35,6 +37,11 @@ def test_weights_of_a_reference(reference: str, path: str) -> None:
 def test_a_file_of_weights_is_where_the_user_has_it() -> None:
     path = "weights/mine.safetensors"
     assert layout.weights_in(path, path) == Path(path)
+
+
+def test_a_vertex_lies_in_the_file_of_all() -> None:
+    path = "simplexes/espro/seed4/vertices.safetensors"
+    assert layout.weights_in(path, "espro/4:t1") == Path(path)
 
 
 def test_a_checkpoint_has_its_optimisers_state_beside_it() -> None:

@@ -310,8 +310,8 @@ def texts(model: Any, valid: Mapping[str, Any], **changes: Any) -> list[str]:
         ({"snapshots": 3}, "snapshots: found 3; it must be a list of integers, or ..."),
         (
             {"snapshots": "minimum"},
-            "snapshots: found 'minimum'; it must be a list of integers, or one of minima, all; did "
-            "you mean 'minima'?",
+            "snapshots: found 'minimum'; it must be a list of integers, or a block (key: value) "
+            "with the keys first, every, or one of minima, all; did you mean 'minima'?",
         ),
         (
             {"snapshots": "minima"},
@@ -370,13 +370,13 @@ def texts(model: Any, valid: Mapping[str, Any], **changes: Any) -> list[str]:
             {"schedule": "cosine"},
             "schedule: found 'cosine'; it must be a block with the key name, one of constant, "
             "piecewise_linear, step, linear, cosine, cosine_restarts, cosine_cycles, cyclic, "
-            "exponential; write {name: cosine}",
+            "exponential, breakpoints; write {name: cosine}",
         ),
         (
             {"schedule": {"name": "cosin"}},
             "schedule.name: found 'cosin'; it must be one of constant, piecewise_linear, step, "
-            "linear, cosine, cosine_restarts, cosine_cycles, cyclic, exponential; did you mean "
-            "'cosine'?",
+            "linear, cosine, cosine_restarts, cosine_cycles, cyclic, exponential, breakpoints; "
+            "did you mean 'cosine'?",
         ),
         ({"schedule": {"hold": 0.5}}, "schedule.name: is missing; give one of constant, ..."),
         (
@@ -462,7 +462,7 @@ def test_value_that_may_be_a_name_or_a_block(found: Any, expected: list[str]) ->
 DATASETS, ENSEMBLES = SECTIONS["datasets"], SECTIONS["ensembles"]
 SOURCES = (
     "digits, mnist, cifar10, cifar100, image_folder, imagenet, image_files, ptb, text_files, "
-    "python_documentation"
+    "python_documentation, two_spirals, regression"
 )
 
 
@@ -518,13 +518,14 @@ SOURCES = (
             ENSEMBLES,
             {**ENSEMBLE, "method": "fast_geometrik"},
             "method: found 'fast_geometrik'; it must be one of curve_points, independent, "
-            "snapshot, fast_geometric, weight_average; did you mean 'fast_geometric'?",
+            "snapshot, fast_geometric, weight_average, swag, curve_swag, subspace, simplex; "
+            "did you mean 'fast_geometric'?",
         ),
         (
             ENSEMBLES,
             {"recipes": ["a"], "seeds": [1]},
             "method: is missing; give one of curve_points, independent, snapshot, "
-            "fast_geometric, weight_average",
+            "fast_geometric, weight_average, swag, curve_swag, subspace, simplex",
         ),
         (
             ENSEMBLES,

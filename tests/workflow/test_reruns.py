@@ -43,6 +43,10 @@ ENSEMBLES = {
     *(f"ensembles/preresnet8_{name}" for name in ("fast_geometric", "weight_average")),
     "ensembles/narrow_finetuned",
 }
+SIMPLEXES = {
+    *(f"simplexes/narrow_espro/seed1{part}" for part in ("", "/connectors1")),
+    "ensembles/narrow_espro",
+}
 POINTS = "ensembles/preresnet8_polychain"
 TABLES = {
     *(f"tables/garipov2018_{name}" for name in ("table1_shapes", "table2_shapes", "table3_words")),
@@ -90,7 +94,10 @@ def trained(recipe: str) -> set[str]:
     bent = {name for name in curves if name.endswith(("bezier", "polychain", "iterates"))}
     ensembles = {name for name in ENSEMBLES if f"/{recipe}_" in name}
     planes = {name for name in PLANES if f"/{recipe}_" in name}
-    return networks | bent | grids(curves) | planes | ensembles | metrics(ensembles)
+    simplexes = {name for name in SIMPLEXES if f"/{recipe}_" in name}
+    if simplexes:
+        simplexes |= metrics({f"ensembles/{recipe}_espro"})
+    return networks | bent | grids(curves) | planes | ensembles | metrics(ensembles) | simplexes
 
 
 RESIDUAL = trained("preresnet8") | EVALUATIONS | {POINTS} | SNAPSHOTS | GEOMETRIES

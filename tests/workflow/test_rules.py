@@ -116,6 +116,10 @@ def test_paths_are_those_of_the_layout_module() -> None:
         f"{layout.curve('{curve}')}/vertices.safetensors",
         f"{layout.curve('{curve}')}/grid.csv",
         f"{layout.curve('{curve}')}/snapshots.csv",
+        f"{layout.simplex('{simplex}', '{seed}')}/vertices.safetensors",
+        f"{layout.simplex_evaluation('{simplex}', '{seed}', '{connectors}')}/grid.csv",
+        f"{layout.simplex_evaluation('{simplex}', '{seed}', '{connectors}')}"
+        "/predictions.safetensors",
         f"{layout.plane('{plane}')}/grid.csv",
         f"{layout.geometry('{geometry}')}/distances.csv",
         f"{layout.ensemble('{ensemble}')}/members.csv",

@@ -1,10 +1,12 @@
-"""Measure trained networks, or the averages of their weights, as the members of an ensemble."""
+"""Measure trained networks, the averages of their weights or draws around these, as members."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mode_connectivity.device import describe_device, select_device
 from mode_connectivity.ensembling.members import Member, average_weights, collect_members
+from mode_connectivity.ensembling.settings import SwagSettings
+from mode_connectivity.ensembling.swag import collect_samples, network_components
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.job import running_job
 from mode_connectivity.layout import weights_in
@@ -39,17 +41,34 @@ if __name__ == "__main__":
                 settings,
                 folder=Path(averages),
             )
-        collect_members(
-            members,
-            workspace,
-            recipe.training,
-            settings,
-            table=Path(snakemake.output.members),
-            fingerprint=fingerprint,
-        )
+        if (swag := snakemake.params.get("swag")) is not None:
+            collect_samples(
+                network_components(members, workspace),
+                SwagSettings(**swag),
+                workspace,
+                recipe.training,
+                settings,
+                parts=("test",),
+                table=Path(snakemake.output.members),
+                fingerprint=fingerprint,
+            )
+        else:
+            functions = snakemake.output.get("functions")
+            collect_members(
+                members,
+                workspace,
+                recipe.training,
+                settings,
+                table=Path(snakemake.output.members),
+                functions=None if functions is None else Path(functions),
+                fingerprint=fingerprint,
+            )
         job.record(
             Path(snakemake.output.run),
-            settings={key: snakemake.params[key] for key in ("recipe", "members", "evaluation")},
+            settings={
+                key: snakemake.params.get(key)
+                for key in ("recipe", "members", "swag", "evaluation")
+            },
             code=snakemake.params.code,
             device=describe_device(device),
             threads=snakemake.config["threads"],

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mode_connectivity.device import describe_device, select_device
+from mode_connectivity.ensembling.settings import SwagSettings
+from mode_connectivity.ensembling.swag import SwagSamples, bend_component, drawn_vectors
 from mode_connectivity.evaluation.planes import PlaneSource, evaluate_plane
 from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
 from mode_connectivity.job import running_job
-from mode_connectivity.layout import weights_in
+from mode_connectivity.layout import snapshot, weights_in
 from mode_connectivity.training.networks import open_workspace
 from mode_connectivity.training.recipes import CurveSettings, NetworkReference, RecipeSettings
 
@@ -19,14 +21,14 @@ if __name__ == "__main__":
         device = select_device(snakemake.config["device"])
         recipe = RecipeSettings(**snakemake.params.recipe)
         plane = PlaneSettings(**snakemake.params.plane)
-        curve = snakemake.params.curve
+        curve = None if (given := snakemake.params.curve) is None else CurveSettings(**given)
         workspace = open_workspace(recipe, Path(snakemake.input.dataset), device)
         third = snakemake.input.third
         source = PlaneSource(
             start=weights_in(snakemake.input.start, plane.start),
             end=weights_in(snakemake.input.end, plane.end),
             third=weights_in(third, plane.third) if curve is None else Path(third),
-            curve=None if curve is None else CurveSettings(**curve),
+            curve=curve,
             iterates=[
                 (str(epoch), float(epoch), weights_in(path, text))
                 for text, path in zip(
@@ -36,6 +38,16 @@ if __name__ == "__main__":
                 if epoch is not None
             ],
         )
+        samples, snapshots = None, []
+        if snakemake.params.swag is not None:
+            assert curve is not None and curve.training is not None
+            folder = Path(snakemake.input.samples)
+            snapshots = [folder / snapshot(epoch) for epoch in curve.training.snapshot_epochs]
+            samples = SwagSamples(
+                [bend_component(curve, snapshots, workspace)],
+                SwagSettings(**snakemake.params.swag),
+                workspace,
+            )
         evaluate_plane(
             plane,
             source,
@@ -44,9 +56,10 @@ if __name__ == "__main__":
             EvaluationSettings(**snakemake.params.evaluation),
             grid=Path(snakemake.output.grid),
             points=Path(snakemake.output.points),
+            samples=() if samples is None else drawn_vectors(samples, workspace.flat.vector),
             fingerprint=[
                 dict(snakemake.params),
-                job.identify(Path(snakemake.input.dataset), *source.files),
+                job.identify(Path(snakemake.input.dataset), *source.files, *snapshots),
             ],
         )
         job.record(

@@ -18,6 +18,7 @@ from torch import Tensor
 from mode_connectivity.data import prepared_file
 from mode_connectivity.data.augmentation import augment, draw
 from mode_connectivity.data.batches import Batch, Passes, normalise
+from mode_connectivity.data.points import Plot, PointExamples
 from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.data.token_stream import TokenStream
 
@@ -28,7 +29,7 @@ class Examples(Protocol):
     """What training and evaluation ask of a data set's part.
 
     Attributes:
-        targets: what is to be predicted, int64 [N].
+        targets: what is to be predicted, int64 [N], or float32 [N] of a regression.
     """
 
     @property
@@ -193,9 +194,11 @@ class Dataset:
     Attributes:
         train: The training examples.
         test: The test examples, or the validation examples where the settings ask for them.
-        classes: Names of the classes, or words of the vocabulary; target k is the k-th.
+        classes: Names of the classes, or words of the vocabulary; target k is the k-th. None of a
+            regression.
         input_shape: Channels, height and width of one input; nothing for a text.
         validation: The validation examples, of texts.
+        plot: Where figures show a network as a function, of data sets small enough for that.
     """
 
     train: Examples
@@ -203,6 +206,16 @@ class Dataset:
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     validation: Examples | None = None
+    plot: Plot | None = None
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network gives for an input.
+
+        One for a regression, and for two classes of points: the logit of the second class, as the
+        two-spirals network of Benton et al. 2021 has it.
+        """
+        return 1 if isinstance(self.train, PointExamples) else len(self.classes)
 
     @property
     def parts(self) -> dict[str, Examples]:
@@ -226,6 +239,8 @@ def load_dataset(path: Path, device: torch.device) -> Dataset:
 
             train_files, test_files, classes, shape = load_image_files(tensors, metadata, device)
             return Dataset(train_files, test_files, classes, shape)
+        case prepared_file.POINTS_FORMAT | prepared_file.REGRESSION_FORMAT:
+            return _load_points(tensors, metadata, device)
     mean, std = (tuple(json.loads(metadata[name])) for name in ("mean", "std"))
     train, test = (
         ImageExamples(
@@ -254,3 +269,26 @@ def _load_text(
         for part in ("train", "validation", "test")
     )
     return Dataset(train, test, vocabulary, input_shape=(), validation=validation)
+
+
+def _load_points(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: torch.device
+) -> Dataset:
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    of_classes = "train_labels" in tensors
+    targets = "labels" if of_classes else "targets"
+    train, test = (
+        PointExamples(
+            tensors[f"{part}_inputs"],
+            tensors[f"{part}_{targets}"],
+            None if of_classes else float(json.loads(metadata["noise_variance"])),
+        )
+        for part in ("train", "test")
+    )
+    return Dataset(
+        train,
+        test,
+        classes=tuple(json.loads(metadata["classes"])) if of_classes else (),
+        input_shape=tuple(train.inputs.shape[1:]),
+        plot=Plot(tensors["plot_inputs"], tensors.get("plot_targets")),
+    )

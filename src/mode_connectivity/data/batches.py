@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs and targets: float32 [B, C, H, W] and int64 [B]; of a text, both int64 [B, T]."""
+"""Inputs and targets: float32 [B, C, H, W] and int64 [B]; of a text, both int64 [B, T]; of points,
+float32 [B, D] and int64 [B] or float32 [B]."""
 
 
 class _Images(Protocol):

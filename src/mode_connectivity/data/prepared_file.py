@@ -11,6 +11,19 @@ Image files (``IMAGE_FILES_FORMAT``): ``train_paths`` and ``test_paths`` uint8, 
 ``folder`` as UTF-8, each ended by a zero byte; ``train_labels`` and ``test_labels`` int64 [N];
 metadata ``folder`` (absolute), ``classes``, ``mean``, ``std``, ``image_size``, ``resize``.
 
+Points (``POINTS_FORMAT``): ``train_inputs`` and ``test_inputs`` float32 [N, D], ``train_labels``
+and ``test_labels`` int64 [N], ``plot_inputs`` float32 [G, D], the lattice on which figures show a
+network; metadata ``classes``.
+
+Regressions (``REGRESSION_FORMAT``): likewise, with ``train_targets``, ``test_targets`` and
+``plot_targets`` (the true function) float32 in place of labels; metadata ``noise_variance`` (JSON)
+in place of classes.
+
+Corrupted test images (``CORRUPTED_FORMAT``): ``images`` uint8 [5, N, H, W, C], by severity, and
+``labels`` int64 [N]; metadata ``corruption``, ``source`` (``published`` or ``generated``),
+``approximation`` (why they are not those of CIFAR-10-C; empty where they are) and ``seed``; no
+settings.
+
 All have ``format``, ``settings`` (JSON) and ``sha256`` (JSON, a digest a tensor, to compare data
 sets between machines) as well; all metadata are strings. Tensors and metadata are checked at each
 reading.
@@ -33,6 +46,9 @@ from mode_connectivity.tensors import DamagedFileError, load_tensors, save_tenso
 FORMAT = "mode_connectivity.dataset.1"
 TEXT_FORMAT = "mode_connectivity.text.1"
 IMAGE_FILES_FORMAT = "mode_connectivity.image_files.1"
+CORRUPTED_FORMAT = "mode_connectivity.corrupted.1"
+POINTS_FORMAT = "mode_connectivity.points.1"
+REGRESSION_FORMAT = "mode_connectivity.regression.1"
 
 _DTYPES = {
     FORMAT: {
@@ -51,6 +67,19 @@ _DTYPES = {
         "train_labels": torch.int64,
         "test_paths": torch.uint8,
         "test_labels": torch.int64,
+    },
+    CORRUPTED_FORMAT: {"images": torch.uint8, "labels": torch.int64},
+    POINTS_FORMAT: {
+        "train_inputs": torch.float32,
+        "train_labels": torch.int64,
+        "test_inputs": torch.float32,
+        "test_labels": torch.int64,
+        "plot_inputs": torch.float32,
+    },
+    REGRESSION_FORMAT: {
+        f"{part}_{kind}": torch.float32
+        for part in ("train", "test", "plot")
+        for kind in ("inputs", "targets")
     },
 }
 _ADVICE = "Delete the file and run again; it will be prepared anew."

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from mode_connectivity.data.corruption_settings import PUBLISHED_FOLDERS, CorruptionSettings
 from mode_connectivity.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -62,6 +63,7 @@ class DatasetSettings(Settings):
             Garipov et al.'s code without ``--use_test`` (there 5,000); 0 keeps the test set.
         training_images: The first this many training images are used, of those that are left to
             train on; without it, all of them.
+        corruptions: Where the corrupted test images come from, for evaluation under shift.
     """
 
     title: str = Field(min_length=1)
@@ -73,6 +75,7 @@ class DatasetSettings(Settings):
     split_seed: int = Field(default=0, ge=0, lt=2**32)
     validation: int = Field(default=0, ge=0)
     training_images: int | None = Field(default=None, ge=1)
+    corruptions: CorruptionSettings = CorruptionSettings()
 
     @property
     def constants(self) -> Normalisation | None:
@@ -87,6 +90,16 @@ class DatasetSettings(Settings):
             raise ValueError(
                 "source image_folder needs `folder`, the folder below the data root that holds "
                 "train/<class>/<image> and test/<class>/<image>"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _published_corruptions_have_a_folder(self) -> Self:
+        wanted = self.corruptions
+        if wanted.source == "published" and not (wanted.folder or self.source in PUBLISHED_FOLDERS):
+            raise ValueError(
+                f"corruptions of source {self.source} were not published; give their folder below "
+                "the data root (corruptions: {folder: ...}), or let them be generated"
             )
         return self
 
@@ -196,8 +209,81 @@ class TextSettings(Settings):
         return self
 
 
+class TwoSpiralsSettings(Settings):
+    """Two classes in the plane, one on each arm of a spiral (Benton et al. 2021, section 5.3).
+
+    Attributes:
+        title: The name printed in tables.
+        source: ``two_spirals``, drawn as in the authors' notebook; a network for it has one output,
+            the logit of the second class.
+        train_per_class: Training points of each class.
+        test_per_class: Test points of each class.
+        noise: Standard deviation of the noise of both coordinates.
+        seed: Fixes the points.
+        lattice_step: Distance of the points of the lattice on which figures show a network; the
+            notebook's is 0.05.
+        lattice_margin: How far the lattice reaches beyond the training points.
+    """
+
+    title: str = Field(min_length=1)
+    source: Literal["two_spirals"]
+    train_per_class: int = Field(default=50, ge=1)
+    test_per_class: int = Field(default=100, ge=1)
+    noise: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    lattice_step: PositiveFloat = 0.2
+    lattice_margin: float = Field(default=3.0, ge=0, allow_inf_nan=False)
+
+
+class RegressionSettings(Settings):
+    """A function of one variable, seen with noise on three intervals (Izmailov et al. 2019).
+
+    Attributes:
+        title: The name printed in tables.
+        source: ``regression``; the true function is a random network with two hidden layers.
+        intervals: Where inputs are drawn, uniformly, as ``[low, high]``.
+        counts: How many in each; as many again are drawn for testing.
+        noise: Standard deviation of the noise of the targets.
+        target_range: Lowest and highest value of the true function on the intervals.
+        noise_variance: Of the Gaussian likelihood under which networks are measured and inference
+            is made; training minimises half the mean squared error whatever it is.
+        seed: Fixes the function and the points.
+        plot_from: First input at which figures show a function.
+        plot_to: Last one.
+        plot_points: How many, equally spaced.
+    """
+
+    title: str = Field(min_length=1)
+    source: Literal["regression"]
+    intervals: list[list[FiniteFloat]] = Field(
+        default=[[-7.2, -4.8], [-1.2, 1.2], [4.8, 7.2]], min_length=1
+    )
+    counts: list[Annotated[int, Field(ge=1)]] = Field(default=[115, 136, 149], min_length=1)
+    noise: float = Field(default=0.05, ge=0, allow_inf_nan=False)
+    target_range: list[FiniteFloat] = Field(default=[-0.55, 0.8], min_length=2, max_length=2)
+    noise_variance: PositiveFloat = 0.05
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    plot_from: FiniteFloat = -10.0
+    plot_to: FiniteFloat = 10.0
+    plot_points: int = Field(default=100, ge=2)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.counts) != len(self.intervals):
+            raise ValueError(
+                f"counts has {len(self.counts)} numbers for {len(self.intervals)} intervals; it "
+                "must have one for each"
+            )
+        spans = [*self.intervals, self.target_range, [self.plot_from, self.plot_to]]
+        for span in spans:
+            if len(span) != 2 or span[0] >= span[1]:
+                raise ValueError(f"{span} is no interval; write the lower end, then the higher one")
+        return self
+
+
 AnyDataset = Annotated[
-    DatasetSettings | ImageFilesSettings | TextSettings, Field(discriminator="source")
+    DatasetSettings | ImageFilesSettings | TextSettings | TwoSpiralsSettings | RegressionSettings,
+    Field(discriminator="source"),
 ]
 
 

@@ -17,8 +17,11 @@ from mode_connectivity.data.settings import (
     DatasetSettings,
     ImageFilesSettings,
     Normalisation,
+    RegressionSettings,
     TextSettings,
+    TwoSpiralsSettings,
 )
+from mode_connectivity.data.small_problems import prepare_regression, prepare_two_spirals
 from mode_connectivity.data.text import prepare_text
 from mode_connectivity.data.torchvision_import import import_torchvision
 from mode_connectivity.files import canonical_json
@@ -86,6 +89,10 @@ def prepare(settings: AnyDataset, *, data_root: Path, download: bool, output: Pa
             prepare_image_files(settings, data_root=data_root, output=output)
         case TextSettings():
             prepare_text(settings, data_root=data_root, output=output)
+        case TwoSpiralsSettings():
+            prepare_two_spirals(settings, output=output)
+        case RegressionSettings():
+            prepare_regression(settings, output=output)
 
 
 def _prepare_images(
@@ -106,7 +113,8 @@ def _prepare_images(
             "test_labels": contents.test_labels,
         },
         metadata={
-            "settings": canonical_json(settings.model_dump(mode="json")),
+            # Corruptions are made of what is written here, and change nothing in it.
+            "settings": canonical_json(settings.model_dump(mode="json", exclude={"corruptions"})),
             "classes": canonical_json(contents.classes),
             "mean": canonical_json(normalisation.mean),
             "std": canonical_json(normalisation.std),

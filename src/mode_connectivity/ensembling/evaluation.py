@@ -12,6 +12,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from mode_connectivity.ensembling.predictions import (
+    SMALLEST_PROBABILITY,
     StoredPredictions,
     error,
     mixture_probabilities,
@@ -31,13 +32,10 @@ Array = npt.NDArray[Any]
 # 15 bins of equal width as Guo et al. 2017 have them, 20 of equal count as Maddox et al. 2019.
 CALIBRATION_BINS: Mapping[Binning, int] = {"equal_width": 15, "equal_count": 20}
 
-# Averaged probabilities of a class that underflowed in every member; its logarithm stays finite.
-_SMALLEST_PROBABILITY = float(np.finfo(np.float64).tiny)
-
 
 def evaluate_ensemble(
     members: Path,
-    predictions: Path,
+    predictions: Path | StoredPredictions,
     *,
     seeds: Sequence[int],
     budgets: Sequence[int],
@@ -64,7 +62,7 @@ def evaluate_ensemble(
     Args:
         members: ``members.csv``: a row a member in the order of the predictions, with ``member``,
             ``seed`` and ``test_nll``.
-        predictions: ``predictions.safetensors`` of the members.
+        predictions: ``predictions.safetensors`` of the members, or what is open already.
         seeds: the runs, in the order in which they are grouped.
         budgets: numbers of seeds in an ensemble.
         metrics: written, CSV.
@@ -74,14 +72,14 @@ def evaluate_ensemble(
         UserError: a member is missing or not a number, members and predictions are not of one
             evaluation, or a budget needs more seeds than there are.
     """
-    table = _read_members(members)
-    stored = StoredPredictions(predictions)
+    table = read_members(members)
+    stored = StoredPredictions(predictions) if isinstance(predictions, Path) else predictions
     if len(stored) != len(table):
         raise UserError(
-            f"{predictions}: predictions of {len(stored)} members, but {members} lists "
+            f"{stored.path}: predictions of {len(stored)} members, but {members} lists "
             f"{len(table)}; both are of one evaluation: collect the members again"
         )
-    of_seed = _members_of_seeds(table, seeds, members)
+    of_seed = members_of_seeds(table, seeds, members)
     for budget in budgets:
         if not 1 <= budget <= len(seeds):
             raise UserError(
@@ -114,7 +112,7 @@ def evaluate_ensemble(
             correct.append(probabilities.argmax(axis=-1) == stored.labels)
             log_likelihood.append(plain)
             log_likelihood_scaled.append(scaled)
-    _save_arrays(
+    save_arrays(
         ensembles,
         {
             "correct": np.packbits(correct, axis=1),
@@ -129,15 +127,15 @@ def evaluate_ensemble(
 def _measure(probabilities: Array, labels: Array) -> tuple[dict[str, float], Array, Array]:
     """Measure one ensemble; and the log-likelihood [N] before and after scaling."""
     examples = np.arange(len(labels))
-    log_probabilities = np.log(np.maximum(probabilities, _SMALLEST_PROBABILITY))
+    log_probabilities = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
     measured = {"test_error": error(probabilities, labels)}
     plain: Array = log_probabilities[examples, labels]
-    measured |= _uncertainty(probabilities, plain, labels)
+    measured |= uncertainty(probabilities, plain, labels)
     scaled = np.zeros(len(labels))
     repeats, temperatures = [], []
     for repeat in cross_fitted_log_probabilities(log_probabilities, labels):
         own = repeat.log_probabilities[examples, labels]
-        repeats.append(_uncertainty(np.exp(repeat.log_probabilities), own, labels))
+        repeats.append(uncertainty(np.exp(repeat.log_probabilities), own, labels))
         temperatures.append(repeat.temperature)
         scaled += own
     for name in repeats[0]:
@@ -146,7 +144,14 @@ def _measure(probabilities: Array, labels: Array) -> tuple[dict[str, float], Arr
     return measured, plain, scaled / len(repeats)
 
 
-def _uncertainty(probabilities: Array, log_likelihood: Array, labels: Array) -> dict[str, float]:
+def uncertainty(probabilities: Array, log_likelihood: Array, labels: Array) -> dict[str, float]:
+    """Return ``test_nll``, ``test_brier`` and ``test_ece_*`` of an ensemble.
+
+    Args:
+        probabilities: ``[N, C]``.
+        log_likelihood: ``[N]``, of the true classes.
+        labels: ``[N]``.
+    """
     return {
         "test_nll": -float(log_likelihood.mean()),
         "test_brier": brier(probabilities, labels),
@@ -159,7 +164,12 @@ def _uncertainty(probabilities: Array, log_likelihood: Array, labels: Array) -> 
     }
 
 
-def _read_members(path: Path) -> pd.DataFrame:
+def read_members(path: Path) -> pd.DataFrame:
+    """Read ``members.csv`` of an ensemble.
+
+    Raises:
+        UserError: it is missing, or lacks a column.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file; collect the members of the ensemble first")
     table = pd.read_csv(path)
@@ -172,9 +182,12 @@ def _read_members(path: Path) -> pd.DataFrame:
     return table
 
 
-def _members_of_seeds(
-    table: pd.DataFrame, seeds: Sequence[int], path: Path
-) -> dict[int, list[int]]:
+def members_of_seeds(table: pd.DataFrame, seeds: Sequence[int], path: Path) -> dict[int, list[int]]:
+    """Return the places of each seed's members in the table.
+
+    Raises:
+        UserError: a seed has no members, or another number of them than the others.
+    """
     of_seed = {seed: np.flatnonzero(table["seed"] == seed).tolist() for seed in seeds}
     counts = {seed: len(indices) for seed, indices in of_seed.items()}
     if len(set(counts.values())) > 1 or 0 in counts.values():
@@ -211,7 +224,7 @@ def _single_members(
     return top_classes, nll
 
 
-def _save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays with a checksum each, as ``tensors.save_tensors`` does, without PyTorch.
 
     Loading PyTorch would take longer than the evaluation.

@@ -13,16 +13,17 @@ from torch import Tensor
 from mode_connectivity.evaluation.batch_norm import batch_norms, reestimate_statistics
 from mode_connectivity.evaluation.curves import evaluate_family, write_predictions
 from mode_connectivity.evaluation.evaluator import statistics_batches
+from mode_connectivity.evaluation.functions import write_function_values
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
 from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.checkpoints import Progress
-from mode_connectivity.training.networks import Workspace, load_weights
+from mode_connectivity.training.networks import StoredNetworks, Workspace
 from mode_connectivity.training.recipes import NetworkReference
 from mode_connectivity.training.settings import TrainingSettings
-from mode_connectivity.weight_space.family import Family, norm
+from mode_connectivity.weight_space.family import norm
 
-MEASURED = ("norm", "test_loss", "test_nll", "test_error")
+MEASURED = ("norm", "test_loss", "test_nll", "test_error", "test_rmse")
 
 
 @dataclass(frozen=True)
@@ -45,45 +46,6 @@ class Member:
         return self.reference.recipe, self.reference.seed
 
 
-class StoredNetworks(Family):
-    """Networks in files as a family: each point is one of them, read when it is asked for.
-
-    Its vertices are never all in memory.
-
-    Args:
-        members: the networks.
-        workspace: the network that takes their weights and buffers.
-    """
-
-    parameter_names = ("member",)
-    own_statistics = True
-
-    def __init__(self, members: Sequence[Member], workspace: Workspace) -> None:
-        super().__init__(workspace.flat.vector.unsqueeze(0))
-        self._members = members
-        self._workspace = workspace
-
-    def coefficients(self, parameters: Tensor) -> Tensor:
-        """Return the rows of the identity, float64 [T, K]: a point is a vertex.
-
-        Args:
-            parameters: [T, 1], indices of the members.
-        """
-        return torch.eye(len(self._members), dtype=torch.float64)[parameters[:, 0].long()]
-
-    def write(self, coefficients: Sequence[float], out: Tensor) -> None:
-        """Read the one network whose coefficient is not zero into ``out`` [P]."""
-        member = self._members[int(np.argmax(coefficients))]
-        load_weights(member.weights, self._workspace.network, self._workspace.flat, out)
-
-    def vectors(self) -> Iterator[Tensor]:
-        """Yield the weights of each network [P], a tensor of its own each."""
-        for member in self._members:
-            vector = torch.empty_like(self._workspace.flat.vector)
-            load_weights(member.weights, self._workspace.network, self._workspace.flat, vector)
-            yield vector
-
-
 def collect_members(
     members: Sequence[Member],
     workspace: Workspace,
@@ -91,6 +53,7 @@ def collect_members(
     settings: EvaluationSettings,
     *,
     table: Path,
+    functions: Path | None = None,
     fingerprint: object,
 ) -> None:
     """Measure the members of an ensemble on the test set and keep what they predict.
@@ -104,13 +67,15 @@ def collect_members(
         training: whose weight decay holds for the test loss.
         settings: how to measure.
         table: takes one row a member; the predictions go beside it.
+        functions: takes the functions that the members are, see `write_function_values`.
         fingerprint: identifies the job.
     """
     progress = Progress(table.parent, fingerprint)
-    networks = StoredNetworks(members, workspace)
+    networks = StoredNetworks([member.weights for member in members], workspace)
+    indices = torch.arange(len(members), dtype=torch.float64).unsqueeze(1)
     evaluation = evaluate_family(
         networks,
-        torch.arange(len(members), dtype=torch.float64).unsqueeze(1),
+        indices,
         workspace,
         training,
         settings,
@@ -119,7 +84,9 @@ def collect_members(
         progress=progress,
     )
     write_predictions(evaluation, workspace.dataset.test.targets, table.parent, True)
-    frame = evaluation.grid[list(MEASURED)]
+    if functions is not None:
+        write_function_values(functions, networks, indices, workspace)
+    frame = evaluation.grid[[name for name in MEASURED if name in evaluation.grid]]
     frame.insert(1, "distance", list(_steps(members, networks.vectors())))
     names = pd.DataFrame(
         {
@@ -141,6 +108,11 @@ def _steps(members: Sequence[Member], vectors: Iterable[Tensor]) -> Iterator[flo
             yield np.nan
             continue
         yield norm(second - first)
+
+
+def averaged_weights(folder: Path, recipe: str, seed: int) -> Path:
+    """Return the file of a training's average in the folder that ``average_weights`` fills."""
+    return folder / f"{recipe}_seed{seed}.safetensors"
 
 
 def average_weights(
@@ -171,8 +143,9 @@ def average_weights(
     averages = []
     for (recipe, seed), group in groupby(members, key=lambda member: member.training):
         of_training = list(group)
+        paths = [member.weights for member in of_training]
         total = torch.zeros_like(flat.vector, dtype=torch.float64)
-        for vector in StoredNetworks(of_training, workspace).vectors():
+        for vector in StoredNetworks(paths, workspace).vectors():
             total += vector
         flat.vector.copy_(total / len(of_training))
         if batch_norms(network):
@@ -180,7 +153,7 @@ def average_weights(
                 workspace.dataset.train, settings, training.augmentation, seed=0
             )
             reestimate_statistics(network, batches)
-        path = folder / f"{recipe}_seed{seed}.safetensors"
+        path = averaged_weights(folder, recipe, seed)
         save_tensors(path, network.state_dict(), {"format": "mode_connectivity.network.1"})
         averages.append(
             Member(NetworkReference(recipe=recipe, seed=seed), of_training[-1].epoch, path)

@@ -19,6 +19,9 @@ from mode_connectivity.settings import UserError, nearest
 
 Array = npt.NDArray[Any]
 
+# Averaged probabilities of a class that underflowed in every member; its logarithm stays finite.
+SMALLEST_PROBABILITY = float(np.finfo(np.float64).tiny)
+
 
 class StoredPredictions:
     """The log-probabilities of networks in a file, read one network at a time.
@@ -59,6 +62,37 @@ class StoredPredictions:
 
     def __iter__(self) -> Iterator[Array]:
         return (self[index] for index in range(len(self)))
+
+
+class JoinedPredictions(StoredPredictions):
+    """The predictions of networks in several files of one test set, as if they were in one."""
+
+    def __init__(self, paths: Sequence[Path], counts: Sequence[int]) -> None:
+        """Open the files.
+
+        Args:
+            paths: At least one file, each as for `StoredPredictions`.
+            counts: How many of its networks are taken of each, the first ones.
+
+        Raises:
+            UserError: If one is missing, damaged, not such a file, too short, or of another test
+                set than the first.
+        """
+        parts = [StoredPredictions(path) for path in paths]
+        check_parts([(part, range(count)) for part, count in zip(parts, counts, strict=True)])
+        self.path, self.labels, self.classes = parts[0].path, parts[0].labels, parts[0].classes
+        self._places = [
+            (part, index)
+            for part, count in zip(parts, counts, strict=True)
+            for index in range(count)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Array:
+        part, place = self._places[index]
+        return part[place]
 
 
 def open_tensors(path: Path, names: Sequence[str]) -> Any:
@@ -180,6 +214,16 @@ def mixture_probabilities(parts: Sequence[tuple[StoredPredictions, Sequence[int]
         UserError: If the files are not of one test set, a file lacks one of its members, or as in
             `ensemble_probabilities`.
     """
+    check_parts(parts)
+    return ensemble_probabilities(stored[index] for stored, indices in parts for index in indices)
+
+
+def check_parts(parts: Sequence[tuple[StoredPredictions, Sequence[int]]]) -> None:
+    """Refuse files that are not of one test set, or that lack one of the networks named.
+
+    Raises:
+        UserError: With the first file in which something is amiss.
+    """
     for stored, indices in parts:
         reference = parts[0][0]
         for what, own, others in (
@@ -202,7 +246,6 @@ def mixture_probabilities(parts: Sequence[tuple[StoredPredictions, Sequence[int]
                 f"{stored.path}: no network {missing[0]}; it holds {len(stored)}, counted from 0: "
                 "choose members from them, or evaluate the missing ones"
             )
-    return ensemble_probabilities(stored[index] for stored, indices in parts for index in indices)
 
 
 def error(probabilities: Array, labels: Array) -> float:

@@ -181,11 +181,7 @@ def cross_fitted_log_probabilities(
     """
     check_labels(log_probabilities, labels)
     examples = len(labels)
-    if examples < 2:
-        raise UserError(
-            f"temperature scaling: {examples} examples; it needs two halves, at least one example "
-            "each: evaluate on a larger test set"
-        )
+    _check_two_halves(examples)
     generator = np.random.default_rng(seed)
     for _ in range(repeats):
         first, second = np.array_split(generator.permutation(examples), 2)
@@ -196,6 +192,58 @@ def cross_fitted_log_probabilities(
             scaled[rest] = rescale(log_probabilities[rest], 1 / temperature)
             temperatures.append(temperature)
         yield ScaledPredictions(scaled, float(np.mean(temperatures)))
+
+
+def held_out_halves(examples: int, seed: int = 0) -> tuple[Array, Array]:
+    """Split examples at random: one half to fit a temperature on, the other to report on.
+
+    Args:
+        examples: Number of examples.
+        seed: Of the split, which depends on nothing else but the number of examples.
+
+    Returns:
+        The indices of both halves, ascending; of an odd number, the first has one more.
+
+    Raises:
+        UserError: fewer than two examples.
+    """
+    _check_two_halves(examples)
+    order = np.random.default_rng(seed).permutation(examples)
+    fitted, reported = np.array_split(order, 2)
+    return np.sort(fitted), np.sort(reported)
+
+
+def check_held_out(fitted: Array, reported: Array) -> None:
+    """Check that no example serves both to fit a temperature and to report what it does.
+
+    Args:
+        fitted: Indices of the examples it is fitted on.
+        reported: Indices of the examples whose scores are reported.
+
+    Raises:
+        UserError: the two share an example, or one is empty.
+    """
+    if not (len(fitted) and len(reported)):
+        raise UserError(
+            f"temperature scaling: {len(fitted)} examples to fit on and {len(reported)} to report "
+            "on; both need at least one: evaluate on a larger test set"
+        )
+    shared = np.intersect1d(fitted, reported)
+    if len(shared):
+        raise UserError(
+            f"temperature scaling: {len(shared)} of the {len(reported)} examples that are reported "
+            f"on (the first is number {shared[0]}, counted from 0) are among those that the "
+            "temperature is fitted on, which flatters what is reported: fit on other examples, "
+            "such as those of held_out_halves"
+        )
+
+
+def _check_two_halves(examples: int) -> None:
+    if examples < 2:
+        raise UserError(
+            f"temperature scaling: {examples} examples; it needs two halves, at least one example "
+            "each: evaluate on a larger test set"
+        )
 
 
 def disagreement(top_classes: Array) -> float:

@@ -192,14 +192,25 @@ def evaluate_network(
 def write_predictions(
     evaluation: Evaluation, labels: Tensor, folder: Path, predictions: bool
 ) -> None:
-    """Write what every point says of every test example."""
+    """Write what every point says of every test example.
+
+    The predictions of a regression are its function values: ``values`` [T, N], with ``targets``.
+    """
     labels = labels.cpu()
     save_tensors(
         folder / "correct.safetensors",
         {"correct": evaluation.correct, "examples": torch.tensor([len(labels)])},
         {"format": "mode_connectivity.correct.1"},
     )
-    if predictions and evaluation.log_probabilities is not None:
+    if not predictions or evaluation.log_probabilities is None:
+        return
+    if labels.is_floating_point():
+        save_tensors(
+            folder / "predictions.safetensors",
+            {"values": evaluation.log_probabilities[..., 0], "targets": labels},
+            {"format": "mode_connectivity.values.1"},
+        )
+    else:
         save_tensors(
             folder / "predictions.safetensors",
             {"log_probabilities": evaluation.log_probabilities, "labels": labels},

@@ -18,6 +18,7 @@ from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.loop import derive_seed
+from mode_connectivity.training.objectives import objective_of
 from mode_connectivity.weight_space.family import Family, norm
 from mode_connectivity.weight_space.flat import FlatParameters
 
@@ -35,11 +36,12 @@ class Evaluation:
     Attributes:
         grid: one row a point: its parameters, coefficients, norm, and of each part of the data
             set the loss (negative log-likelihood + weight decay / 2 * norm^2), nll and error
-            (percent).
+            (percent), or rmse of a regression.
         coefficients: float64 [T, K].
         correct: per point and test example whether it is classified rightly, uint8 [T, ceil(N/8)],
             packed as ``numpy.packbits`` does.
-        log_probabilities: of the test examples, float32 [T, N, C], where asked for.
+        log_probabilities: of the test examples, float32 [T, N, C], where asked for; of a
+            regression the function values, [T, N, 1].
     """
 
     grid: pd.DataFrame
@@ -97,10 +99,13 @@ def evaluate(
     measured_parts = {
         name: part for name, part in dataset.parts.items() if not parts or name in parts
     }
-    columns = [f"{part}_{metric}" for part in measured_parts for metric in ("nll", "error")]
+    objective = objective_of(dataset.train)
+    metrics = ("nll", objective.error)
+    columns = [f"{part}_{metric}" for part in measured_parts for metric in metrics]
     measured = torch.full((points, 1 + len(columns)), torch.nan, dtype=torch.float64)
     correct = torch.zeros(points, (examples + 7) // 8, dtype=torch.uint8)
-    log_probabilities = torch.empty(points, examples, len(dataset.classes)) if predictions else None
+    predicted = max(dataset.outputs, len(dataset.classes))
+    log_probabilities = torch.empty(points, examples, predicted) if predictions else None
     state = {"measured": measured, "correct": correct}
     if log_probabilities is not None:
         state["log_probabilities"] = log_probabilities
@@ -140,7 +145,12 @@ def evaluate(
         kept = None if log_probabilities is None else log_probabilities[index]
         values = [norm(flat.vector)]
         for name, part in prepared.items():
-            found = measure(network, part, log_probabilities=kept if name == "test" else None)
+            found = measure(
+                network,
+                part,
+                log_probabilities=kept if name == "test" else None,
+                objective=objective,
+            )
             values += [found.nll, found.error]
             if name == "test":
                 on_test = found
@@ -161,12 +171,11 @@ def evaluate(
     penalty = 0.5 * weight_decay * norms**2
     for name in measured_parts:
         nll, error = (
-            measured[:, 1 + columns.index(f"{name}_{metric}")].numpy()
-            for metric in ("nll", "error")
+            measured[:, 1 + columns.index(f"{name}_{metric}")].numpy() for metric in metrics
         )
         grid[f"{name}_loss"] = nll + penalty
         grid[f"{name}_nll"] = nll
-        grid[f"{name}_error"] = error
+        grid[f"{name}_{objective.error}"] = error
     return Evaluation(grid, coefficients, correct, log_probabilities)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mode_connectivity.files import write_frame
 from mode_connectivity.settings import UserError
-from mode_connectivity.training.curves import load_curve
+from mode_connectivity.training.curves import load_bend
 from mode_connectivity.training.networks import Workspace, load_weights
 from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.weight_space.family import norm
@@ -47,7 +47,7 @@ class GeometryPoint:
         if self.curve is None:
             load_weights(self.path, workspace.network, workspace.flat, out)
         else:
-            out.copy_(load_curve(self.path, self.curve, workspace).vertices[1])
+            load_bend(self.path, self.curve, workspace, out)
 
 
 def measure_distances(

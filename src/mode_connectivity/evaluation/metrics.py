@@ -1,5 +1,6 @@
 """What is measured of a network on a set of examples."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,16 @@ from torch.nn import functional
 from mode_connectivity.data.arrays import Examples
 from mode_connectivity.data.token_stream import IGNORED
 from mode_connectivity.networks.carried_state import reset_state
+from mode_connectivity.training.objectives import (
+    CLASSIFICATION,
+    Objective,
+    Regression,
+    class_logits,
+    objective_of,
+)
+
+CENTRAL_95 = 1.959963984540054
+"""Standard deviations on either side of the mean between which a Gaussian has 95 % of its mass."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +28,13 @@ class Measurement:
     """Loss and errors of one network on one set.
 
     Attributes:
-        nll: mean negative log-likelihood (cross-entropy) of the true classes; of a text, per word.
-        error: share of wrongly classified examples (of a text: words), in percent.
+        nll: mean negative log-likelihood (cross-entropy) of the true classes; of a text, per word;
+            of a regression, that of its Gaussian likelihood.
+        error: share of wrongly classified examples (of a text: words), in percent; of a regression,
+            the root of the mean squared error.
         correct: per example whether it is classified rightly, bool [N], on the CPU; the words of a
-            text stand in the order of its batches.
+            text stand in the order of its batches. Of a regression, whether the target lies in the
+            central 95 % of the likelihood.
     """
 
     nll: float
@@ -34,21 +48,26 @@ def measure(
     batches: Iterable[tuple[Tensor, Tensor]],
     *,
     log_probabilities: Tensor | None = None,
+    objective: Objective = CLASSIFICATION,
 ) -> Measurement:
     """Run the network in evaluation mode over batches.
 
     Args:
         network: the network.
         batches: inputs and targets.
-        log_probabilities: float32 [N, C] on the CPU, filled where given; not of texts.
+        log_probabilities: float32 [N, C] on the CPU, filled where given; not of texts. Of a
+            regression it takes the function values, [N, 1].
+        objective: that of the data set.
     """
     network.eval()
     reset_state(network)
+    if isinstance(objective, Regression):
+        return _measure_values(network, batches, objective, log_probabilities)
     nll: Tensor | float = 0.0
     correct = []
     start = 0
     for inputs, targets in batches:
-        logits = network(inputs).float()
+        logits = class_logits(network(inputs).float())
         targets_are_examples = targets.ndim == 1
         if not targets_are_examples:
             logits, targets = logits.flatten(0, -2), targets.flatten()
@@ -74,6 +93,22 @@ def measure(
     )
 
 
+def _measure_values(
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    objective: Regression,
+    values: Tensor | None,
+) -> Measurement:
+    parts = [(network(inputs).float().flatten(), targets) for inputs, targets in batches]
+    found = torch.cat([outputs for outputs, _ in parts]).cpu()
+    residuals = (found - torch.cat([targets for _, targets in parts]).cpu()).double()
+    if values is not None:
+        values.copy_(found.unsqueeze(1))
+    rates = objective.rates(0.0, residuals.square().sum().item(), len(found))
+    within = residuals.abs() <= CENTRAL_95 * math.sqrt(objective.noise_variance)
+    return Measurement(nll=rates["nll"], error=rates["rmse"], correct=within)
+
+
 def measure_test(network: nn.Module, examples: Examples, *, batch_size: int) -> dict[str, float]:
     """Measure a network in the midst of its training, with the batch-norm statistics it has.
 
@@ -83,8 +118,9 @@ def measure_test(network: nn.Module, examples: Examples, *, batch_size: int) -> 
         batch_size: examples at a time.
 
     Returns:
-        test_nll, and test_error in percent.
+        test_nll, and test_error in percent; of a regression, test_rmse.
     """
     batches = examples.prepared_batches(batch_size, memory_format=torch.channels_last)
-    found = measure(network, batches)
-    return {"test_nll": found.nll, "test_error": found.error}
+    objective = objective_of(examples)
+    found = measure(network, batches, objective=objective)
+    return {"test_nll": found.nll, f"test_{objective.error}": found.error}

@@ -16,6 +16,8 @@ from mode_connectivity.training.curves import load_curve
 from mode_connectivity.training.networks import Workspace, load_weights
 from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.training.settings import TrainingSettings
+from mode_connectivity.training.simplex_settings import VertexReference
+from mode_connectivity.training.simplexes import load_point
 from mode_connectivity.weight_space.curves import Curve, unit_grid
 from mode_connectivity.weight_space.family import scalar_products
 from mode_connectivity.weight_space.planes import Plane
@@ -57,6 +59,7 @@ def evaluate_plane(
     *,
     grid: Path,
     points: Path,
+    samples: Iterable[tuple[str, Tensor]] = (),
     fingerprint: object,
 ) -> None:
     """Measure a lattice of a plane and write it with the points that lie on the plane.
@@ -69,25 +72,29 @@ def evaluate_plane(
         settings: how to measure.
         grid: takes one row a lattice point: coordinates (x, y) in weight space, the same as
             shares of the plane's width and height (alpha, beta), and the measurements.
-        points: takes the coordinates of the plane's corners, of the curve and of the iterates.
+        points: takes the coordinates of the plane's corners, of the curve, of the iterates and of
+            the samples.
+        samples: further points that are projected onto the plane: label, and weights [P], which
+            are used before the next one is asked for.
         fingerprint: identifies the job.
     """
-    network, flat = workspace.network, workspace.flat
+    flat = workspace.flat
     vertices = flat.vector.new_empty(3, len(flat))
-    load_weights(source.end, network, flat, vertices[1])
+    load_point(source.end, plane_settings.end, workspace, vertices[1])
     curve = None
     if source.curve is not None:
         curve = load_curve(source.third, source.curve, workspace)
         vertices[2] = curve.vertices[1]
     else:
-        load_weights(source.third, network, flat, vertices[2])
-    load_weights(source.start, network, flat, vertices[0])
+        load_point(source.third, plane_settings.third, workspace, vertices[2])
+    load_point(source.start, plane_settings.start, workspace, vertices[0])
     plane = Plane(vertices)
     labels = (plane_settings.start, plane_settings.end, plane_settings.third)
-    located = points_on_plane(plane, labels, curve, _read_iterates(source.iterates, workspace))
+    iterates = _read_iterates(source.iterates, workspace)
+    located = points_on_plane(plane, labels, curve, iterates, samples)
     if source.iterates:
         # Each iterate has left its buffers in the network; those of the start hold.
-        load_weights(source.start, network, flat, vertices[0])
+        load_point(source.start, plane_settings.start, workspace, vertices[0])
     progress = Progress(grid.parent, fingerprint)
     evaluation = evaluate_family(
         plane,
@@ -111,6 +118,7 @@ def points_on_plane(
     labels: Sequence[str],
     curve: Curve | None,
     iterates: Iterable[tuple[str, float, Tensor]] = (),
+    samples: Iterable[tuple[str, Tensor]] = (),
 ) -> pd.DataFrame:
     """Return the coordinates of a plane's corners and of what is projected onto it.
 
@@ -120,12 +128,13 @@ def points_on_plane(
         curve: the curve whose first bend is the third corner, or nothing.
         iterates: further networks: label, epoch, and weights [P], which are used before the next
             one is asked for.
+        samples: the same of networks that belong to no epoch.
 
     Returns:
-        ``label, kind`` (endpoint, bend, curve or iterate)``, t`` (of a curve)``, x, y, epoch`` (of
-        an iterate)``, distance`` (of the point itself from the plane).
+        ``label, kind`` (endpoint, bend, connector, curve, iterate or sample)``, t`` (of a
+        curve)``, x, y, epoch`` (of an iterate)``, distance`` (of the point itself from the plane).
     """
-    kinds = ("endpoint", "endpoint", "endpoint" if curve is None else "bend")
+    kinds = [_kind(label, curve if label == labels[2] else None) for label in labels]
     corners = plane.coordinates(plane.gram_matrix).tolist()
     rows: list[tuple[str, str, float | None, float, float, float | None, float]] = [
         (label, kind, None, x, y, None, 0.0)
@@ -143,7 +152,18 @@ def points_on_plane(
     for label, epoch, vector in iterates:
         x, y, distance = plane.project(vector)
         rows.append((label, "iterate", None, x, y, epoch, distance))
+    for label, vector in samples:
+        x, y, distance = plane.project(vector)
+        rows.append((label, "sample", None, x, y, None, distance))
     return pd.DataFrame(rows, columns=["label", "kind", "t", "x", "y", "epoch", "distance"])
+
+
+def _kind(label: str, curve: Curve | None) -> str:
+    """Return what a corner of a plane is."""
+    if curve is not None:
+        return "bend"
+    vertex = VertexReference.parse(label)
+    return "connector" if vertex is not None and vertex.label.startswith("t") else "endpoint"
 
 
 def _project_curve(plane: Plane, curve: Curve, t: Tensor) -> tuple[Tensor, Tensor]:

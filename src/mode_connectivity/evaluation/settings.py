@@ -27,12 +27,17 @@ class EvaluationSettings(Settings):
 class PlaneSettings(Settings):
     """A plane through three points of weight space, and the lattice at which it is evaluated."""
 
-    start: str = Field(description="origin: a network, as recipe/seed or recipe/seed@epoch")
+    start: str = Field(
+        description="origin: a network, as recipe/seed or recipe/seed@epoch, or a vertex of a "
+        "simplex, as simplex/seed:w0 or simplex/seed:t1"
+    )
     end: str = Field(description="the second network, along the first axis")
     recipe: str | None = Field(
         None, description="the network and the data set, where start or end is a file of weights"
     )
-    third: str = Field(description="a third network, or the name of a curve for its first bend")
+    third: str = Field(
+        description="a third network or vertex, or the name of a curve for its first bend"
+    )
     points: int = Field(21, ge=2, description="lattice points a side")
     margin: float = Field(
         0.2,
@@ -43,6 +48,11 @@ class PlaneSettings(Settings):
     iterates: str | None = Field(
         None,
         description="a training, recipe/seed, whose snapshots are projected onto the plane",
+    )
+    samples: str | None = Field(
+        None,
+        description="an ensemble of the method curve_swag: its samples of the bend that is the "
+        "third point are projected onto the plane",
     )
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ def initialise(
     scale: float = 1.0,
     weights: str = "",
     *,
+    new_head: bool = False,
     download: bool = False,
 ) -> None:
     """Draw the weights of a new network, in place, from the global generator, or load them.
@@ -48,6 +49,8 @@ def initialise(
         scheme: one of the above.
         scale: multiplies the standard deviations: 3 in Gotmare's mode E.
         weights: torchvision's name of the weights; for scheme ``torchvision``, and only there.
+        new_head: keep the last linear layer as it was drawn, for other classes than those of the
+            published weights; for scheme ``torchvision``.
         download: whether these weights may be fetched where they are not in PyTorch's folder of
             downloads (``hub/checkpoints`` below the environment's ``TORCH_HOME``).
 
@@ -75,7 +78,7 @@ def initialise(
                 "scale; choose scheme 'fan_in' or 'fan_out', or leave the scale at 1"
             )
         if scheme == "torchvision":
-            _load_published(network, weights, download)
+            _load_published(network, weights, new_head, download)
         return
     for module in network.modules():
         if isinstance(module, _BATCH_NORMS):
@@ -96,7 +99,7 @@ def _draw(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear, fan: int, scale:
         nn.init.zeros_(layer.bias)
 
 
-def _load_published(network: nn.Module, name: str, download: bool) -> None:
+def _load_published(network: nn.Module, name: str, new_head: bool, download: bool) -> None:
     published = _published(name)
     file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(published.url).path).name)
     if file.is_file():
@@ -117,12 +120,17 @@ def _load_published(network: nn.Module, name: str, download: bool) -> None:
             f"({type(error).__name__}: {error}). Check the network and the disk, or fetch the file "
             "by hand and put it there."
         ) from error
+    if new_head:
+        own = network.state_dict()
+        *_, head = (part for part, layer in network.named_modules() if isinstance(layer, nn.Linear))
+        state |= {key: value for key, value in own.items() if key.startswith(f"{head}.")}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
             f"weights {name} do not fit the network: {error}\n"
-            "Choose the network, and a data set of as many classes, that they were trained for."
+            "Choose the network, and a data set of as many classes, that they were trained for; "
+            "for other classes set `new_head: true`."
         ) from error
 
 

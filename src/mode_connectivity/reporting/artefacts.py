@@ -1,6 +1,6 @@
 """From stored results to the files of one artefact: what each table and figure is made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,61 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from mode_connectivity import layout
+from mode_connectivity.data.corruption_settings import SEVERITIES
 from mode_connectivity.ensembling.predictions import (
     StoredPredictions,
     ensemble_probabilities,
     negative_log_likelihood,
+    open_tensors,
 )
-from mode_connectivity.reporting import ensemble_tables, language_models, tables
+from mode_connectivity.reporting import ensemble_tables, language_models, sampling, tables
+from mode_connectivity.reporting.component_tables import (
+    COMPONENT_LAYOUTS,
+    EvaluatedComponents,
+    RegularisedSimplexes,
+    SampledMembers,
+    component_table,
+    regularisation_table,
+    sample_errors,
+)
 from mode_connectivity.reporting.ensemble_tables import (
     METHOD_TITLES,
     EvaluatedMethod,
     FinetunedNetwork,
 )
+from mode_connectivity.reporting.figures import benton2021 as benton
 from mode_connectivity.reporting.figures import ensembles as ensemble_figures
 from mode_connectivity.reporting.figures import garipov2018 as figures
 from mode_connectivity.reporting.figures import gotmare2018 as gotmare
+from mode_connectivity.reporting.figures.complexes import (
+    TrainedComplex,
+    benton2021_figure3,
+    benton2021_figure4,
+    benton2021_figure5,
+    benton2021_figure6,
+    benton2021_figure_a2,
+    benton2021_figure_a4a,
+)
+from mode_connectivity.reporting.figures.components import (
+    benton2021_figure8,
+    benton2021_figure_a3,
+    benton2021_figure_a4b,
+    benton2021_figure_a5,
+    benton2021_figure_a7,
+)
 from mode_connectivity.reporting.figures.files import save
 from mode_connectivity.reporting.figures.planes import Plane
+from mode_connectivity.reporting.figures.shift import benton2021_c1, benton2021_figure11
+from mode_connectivity.reporting.figures.small_problems import (
+    benton2021_figure7,
+    benton2021_figure10,
+)
+from mode_connectivity.reporting.functions import (
+    FUNCTION_LAYOUTS,
+    EvaluatedFunctions,
+    FunctionSamples,
+    benton2021_figure10_table,
+)
 from mode_connectivity.reporting.gotmare2018_tables import (
     MODES_LAYOUT,
     EvaluatedConnection,
@@ -37,6 +76,7 @@ from mode_connectivity.reporting.gotmare2018_tables import (
 from mode_connectivity.reporting.published import Pair, load_published
 from mode_connectivity.reporting.rendering import Layout, write_table
 from mode_connectivity.reporting.settings import artefact_base
+from mode_connectivity.reporting.shift_tables import SHIFT_LAYOUTS, read_shift, shift_table
 from mode_connectivity.reporting.summaries import read_correct
 from mode_connectivity.reporting.tables import EvaluatedCurve, EvaluatedEnsemble
 from mode_connectivity.reporting.temperature import (
@@ -48,6 +88,7 @@ from mode_connectivity.settings import UserError
 from mode_connectivity.training.recipes import NetworkReference
 from mode_connectivity.training.schedules import learning_rate
 from mode_connectivity.training.settings import AnySchedule
+from mode_connectivity.training.simplex_settings import ComplexReference
 
 CURVE_TITLES = {
     "segment": "Segment",
@@ -105,6 +146,12 @@ class Results:
         folder = self.root / layout.plane(name)
         return Plane(title, _read(folder / "grid.csv"), _read(folder / "points.csv"))
 
+    def complex_file(self, text: str, name: str) -> pd.DataFrame:
+        """Return a table of a trained simplex, given as simplex/seed."""
+        reference = ComplexReference.parse(text)
+        assert reference is not None
+        return _read(self.root / layout.simplex(reference.simplex, reference.seed) / name)
+
     def curve_predictions(self, name: str) -> StoredPredictions:
         """Return the test predictions along a curve."""
         path = self.root / layout.curve(name) / "predictions.safetensors"
@@ -118,19 +165,53 @@ class Results:
         """Return the test predictions of an ensemble's members."""
         return StoredPredictions(self.root / layout.ensemble(name) / "predictions.safetensors")
 
+    def functions(self, name: str, *, regression: bool) -> FunctionSamples:
+        """Return an ensemble's members as functions of their inputs."""
+        path = self.root / layout.ensemble(name) / "function_values.safetensors"
+        return FunctionSamples.read(path, regression=regression)
+
     def network_predictions(self, text: str) -> StoredPredictions:
         """Return the test predictions of a network."""
         return StoredPredictions(self._network(text) / "evaluation" / "predictions.safetensors")
 
-    def ensemble(self, name: str) -> EvaluatedMethod:
-        """Return the ensembles of a method at every budget."""
+    def ensemble(self, name: str, method: str | None = None) -> EvaluatedMethod:
+        """Return the ensembles of a method at every budget.
+
+        Args:
+            name: of the ensemble.
+            method: what it is called; as in Table 1 of Garipov et al. 2018 if left out.
+        """
         facts = self.content["ensembles"][name]
         return ensemble_tables.read_method(
             facts["dataset"],
             facts["network"],
-            METHOD_TITLES[facts["method"]],
+            method or METHOD_TITLES[facts["method"]],
             self.root / layout.ensemble(name),
         )
+
+    def training_seconds(self, name: str) -> dict[int, float]:
+        """Return how long all trainings behind an ensemble's members took, by seed."""
+        return {
+            int(seed): sum(map(self._seconds, trainings))
+            for seed, trainings in self.content["trainings"][name]["seeds"].items()
+        }
+
+    def _seconds(self, training: Mapping[str, Any]) -> float:
+        """Return how long a training took, or its part up to an epoch or a connector."""
+        if training["folder"] is None:
+            return float("nan")
+        history = _read(self.root / training["folder"] / "history.csv")
+        if training["last"] is not None:
+            history = history[history[training["counted"]] <= training["last"]]
+        return float(history["seconds"].sum())
+
+    def sampled_members(self, name: str, method: str) -> SampledMembers:
+        """Return the members of an ensemble, by component, under a label."""
+        facts = self.content["predictions"][name]
+        files = map(StoredPredictions, (self.root / path for path in facts["files"]))
+        limit = facts.get("points")
+        counts = ((file, len(file) if limit is None else limit) for file in files)
+        return SampledMembers(facts["dataset"], facts["network"], method, list(counts))
 
     def curve_snapshots(self, name: str) -> pd.DataFrame:
         """Return the grids of a curve at the snapshots of its training."""
@@ -156,8 +237,11 @@ class Results:
         """Return the published rows that rows of ours stand beside, where the config names them."""
         named = {}
         for row in self.settings["rows"].values():
-            section = "ensembles" if "ensembles" in row else "curves"
-            facts = self.content[section][row[section][0]]
+            if "components" in row:
+                facts = self.content["ensembles"][next(iter(row["components"].values()))]
+            else:
+                section = "ensembles" if "ensembles" in row else "curves"
+                facts = self.content[section][row[section][0]]
             if row["published_as"] is not None:
                 ours = (facts["dataset"], facts["network"])
                 named[ours] = (row["published_as"]["dataset"], row["published_as"]["network"])
@@ -496,6 +580,71 @@ def _on_plane(draw: Callable[..., Drawing]) -> Callable[[Results], Drawing]:
     return make
 
 
+def _benton_figure2(results: Results) -> Drawing:
+    name = results.settings["plane"]
+    return benton.benton2021_figure2(
+        results.plane(name, ""),
+        results.members(results.settings["curve_swag"]),
+        title=results.title(name, "planes"),
+    )
+
+
+def _on_faces(draw: Callable[..., Drawing]) -> Callable[[Results], Drawing]:
+    def make(results: Results) -> Drawing:
+        names = results.settings["faces"]
+        return draw(
+            [results.plane(name, "") for name in names],
+            train_nll_clip=results.settings["train_nll_clip"],
+            title=results.title(names[0], "planes"),
+        )
+
+    return make
+
+
+def _benton_figure4(results: Results) -> Drawing:
+    complexes = []
+    for text in results.settings["complexes"]:
+        facts = results.content["complexes"][text]
+        complexes.append(
+            TrainedComplex(
+                results.complex_file(text, "distances.csv"),
+                [[facts["labels"][k] for k in simplex] for simplex in facts["simplexes"]],
+                title=results.title(text, "complexes"),
+            )
+        )
+    return benton2021_figure4(complexes)
+
+
+def _benton_figure5(results: Results) -> Drawing:
+    settings = results.settings
+    counts = range(1, settings["connectors"] + 1)
+    return benton2021_figure5(
+        results.complex_file(settings["complex"], "volumes.csv"),
+        {k: results.complex_file(settings["complex"], f"connectors{k}/grid.csv") for k in counts},
+        accuracy=settings["accuracy"],
+        title=results.title(settings["complex"], "complexes"),
+    )
+
+
+def _benton_figure_a2(results: Results) -> Drawing:
+    settings = results.settings
+    return benton2021_figure_a2(
+        *sampling.triangles(settings["samples"], settings["scale"], settings["seed"])
+    )
+
+
+def _benton_figure_a4a(results: Results) -> Drawing:
+    settings = results.settings
+    names = settings["complexes"]
+    volumes = {
+        results.content["complexes"][text]["options"][settings["option"]]: results.complex_file(
+            text, "volumes.csv"
+        )
+        for text in names
+    }
+    return benton2021_figure_a4a(volumes, title=results.title(names[0], "complexes"))
+
+
 def _along_connections(draw: Callable[..., Drawing]) -> Callable[[Results], Drawing]:
     def make(results: Results) -> Drawing:
         snapshots, title = _connections(results)
@@ -532,13 +681,145 @@ def _trivial_path_figure(results: Results) -> Drawing:
     return figures.garipov2018_trivial_path(results.curve_grid(name), title=title)
 
 
+FUNCTION_TITLES = {
+    "espro": "ESPRO",
+    "deep_ensemble": "Deep ensemble",
+    "subspace": "Subspace inference",
+}
+"""By the keys of figure 10 of Benton et al. 2021, in the order of its panels."""
+
+
+def _shown_functions(results: Results) -> dict[str, str]:
+    """Return the ensembles of figure 10 by the title of their panel."""
+    return {
+        title: results.settings[key]
+        for key, title in FUNCTION_TITLES.items()
+        if results.settings[key] is not None
+    }
+
+
+def _benton_figure10_table(results: Results) -> pd.DataFrame:
+    ensembles = []
+    for title, name in _shown_functions(results).items():
+        facts = results.content["functions"][name]
+        stored = open_tensors(
+            results.root / layout.ensemble(name) / "predictions.safetensors", ("values", "targets")
+        )
+        ensembles.append(
+            EvaluatedFunctions(
+                dataset=facts["dataset"],
+                network=facts["network"],
+                method=title,
+                functions=results.functions(name, regression=True),
+                values=stored.get_tensor("values"),
+                targets=stored.get_tensor("targets"),
+                noise=facts["data"]["noise"],
+                noise_variance=facts["data"]["noise_variance"],
+                intervals=facts["data"]["intervals"],
+            )
+        )
+    return benton2021_figure10_table(ensembles)
+
+
+def _benton_figure10(results: Results) -> Drawing:
+    shown = _shown_functions(results)
+    return benton2021_figure10(
+        {title: results.functions(name, regression=True) for title, name in shown.items()},
+        lines=results.settings["lines"],
+        title=results.title(results.settings["deep_ensemble"], "functions"),
+    )
+
+
+def _benton_figure7(results: Results) -> Drawing:
+    name = results.settings["members"]
+    return benton2021_figure7(
+        results.functions(name, regression=False),
+        shown=results.settings["shown"],
+        title=results.title(name, "functions"),
+    )
+
+
+def _shift(results: Results, severities: Sequence[int] = SEVERITIES) -> pd.DataFrame:
+    settings = results.settings
+    methods = []
+    for label, name in settings["ensembles"].items():
+        facts = results.content["shifts"][name]
+        folder = results.root / layout.ensemble(name)
+        methods.append(read_shift(facts["dataset"], facts["network"], label, folder))
+    return shift_table(
+        methods, settings["corruptions"], severities=severities, budget=settings["budget"]
+    )
+
+
+def _shift_table(results: Results) -> pd.DataFrame:
+    return _shift(results, results.settings["severities"])
+
+
+def _under_shift(draw: Callable[..., Drawing]) -> Callable[[Results], Drawing]:
+    def make(results: Results) -> Drawing:
+        first = next(iter(results.settings["ensembles"].values()))
+        return draw(_shift(results), title=results.title(first, "shifts"))
+
+    return make
+
+
+def _components(published: str | None = None) -> Callable[[Results], pd.DataFrame]:
+    def make(results: Results) -> pd.DataFrame:
+        return component_table(
+            [
+                EvaluatedComponents(results.ensemble(name, label), results.training_seconds(name))
+                for row in results.settings["rows"].values()
+                for label, name in row["components"].items()
+            ],
+            published=None if published is None else load_published(published),
+            counterparts=results.counterparts(),
+        )
+
+    return make
+
+
+def _of_table(
+    make: Callable[[Results], pd.DataFrame], draw: Callable[..., Drawing]
+) -> Callable[[Results], Drawing]:
+    return lambda results: draw(make(results))
+
+
+def _regularisation(results: Results) -> Drawing:
+    names = results.settings["regularised"]
+    simplexes = []
+    for name in names:
+        facts = results.content["trainings"][name]
+        logs = []
+        for folder in facts["simplexes"]:
+            volumes = _read(results.root / folder / "volumes.csv").set_index("connectors")
+            logs.append(float(volumes["log10_volume"].loc[facts["connectors"]]))
+        ensemble = results.ensemble(name, name)
+        simplexes.append(RegularisedSimplexes(facts["regularisation"], ensemble, logs))
+    title = results.title(names[0], "ensembles")
+    return benton2021_figure_a3(regularisation_table(simplexes), title=title)
+
+
+def _samples(results: Results) -> Drawing:
+    ensembles = [
+        results.sampled_members(name, label)
+        for row in results.settings["rows"].values()
+        for label, name in row["sampled"].items()
+    ]
+    return benton2021_figure_a4b(sample_errors(ensembles, orders=results.settings["orders"]))
+
+
 LAYOUTS: Mapping[str, Layout] = {
+    **COMPONENT_LAYOUTS,
+    **SHIFT_LAYOUTS,
     **tables.LAYOUTS,
     **ensemble_tables.ENSEMBLE_LAYOUTS,
     "garipov2018_table3": language_models.TABLE3_LAYOUT,
     "gotmare2018_modes": MODES_LAYOUT,
+    **FUNCTION_LAYOUTS,
 }
 TABLES: Mapping[str, Callable[[Results], pd.DataFrame]] = {
+    "benton2021_figure11": _shift_table,
+    "benton2021_c1": _shift_table,
     "garipov2018_table1": _table1,
     "garipov2018_table2": _table2,
     "garipov2018_table3": _table3,
@@ -546,8 +827,14 @@ TABLES: Mapping[str, Callable[[Results], pd.DataFrame]] = {
     "garipov2018_curve_ensemble": _curve_ensemble_table,
     "garipov2018_trivial_path": _trivial_path_table,
     "gotmare2018_modes": _modes,
+    "benton2021_figure10": _benton_figure10_table,
+    "benton2021_figure8": _components("benton2021_figure8"),
+    "benton2021_figure9": _components(),
+    "benton2021_figure_a7": _components("benton2021_figure_a7"),
 }
 FIGURES: Mapping[str, Callable[[Results], Drawing]] = {
+    "benton2021_figure11": _under_shift(benton2021_figure11),
+    "benton2021_c1": _under_shift(benton2021_c1),
     "garipov2018_figure1": _figure1,
     "garipov2018_figure2": _figure2,
     "garipov2018_figure3": _figure3,
@@ -569,4 +856,21 @@ FIGURES: Mapping[str, Callable[[Results], Drawing]] = {
     "gotmare2018_figure8": _along_connections(gotmare.gotmare2018_figure8),
     "gotmare2018_figure9": _along_connections(gotmare.gotmare2018_figure9),
     "gotmare2018_figure10": _along_connections(gotmare.gotmare2018_figure10),
+    "benton2021_figure7": _benton_figure7,
+    "benton2021_figure8": _of_table(_components("benton2021_figure8"), benton2021_figure8),
+    "benton2021_figure9": _of_table(_components(), benton2021_figure8),
+    "benton2021_figure_a3": _regularisation,
+    "benton2021_figure_a4b": _samples,
+    "benton2021_figure_a5": _on_plane(benton2021_figure_a5),
+    "benton2021_figure_a6": _samples,
+    "benton2021_figure_a7": _of_table(_components("benton2021_figure_a7"), benton2021_figure_a7),
+    "benton2021_figure_a8": _of_table(_components(), benton2021_figure8),
+    "benton2021_figure10": _benton_figure10,
+    "benton2021_figure2": _benton_figure2,
+    "benton2021_figure3": _on_faces(benton2021_figure3),
+    "benton2021_figure4": _benton_figure4,
+    "benton2021_figure5": _benton_figure5,
+    "benton2021_figure6": _on_faces(benton2021_figure6),
+    "benton2021_figure_a2": _benton_figure_a2,
+    "benton2021_figure_a4a": _benton_figure_a4a,
 }

@@ -49,8 +49,7 @@ _BASES = {
 }
 """What methods are compared with, and the column of the difference."""
 
-# Of metrics.csv; means over runs.
-_MEANS = (
+MEANS = (
     "test_nll",
     "test_nll_scaled",
     "test_brier",
@@ -64,6 +63,7 @@ _MEANS = (
     "member_test_error",
     "member_test_nll",
 )
+"""Of metrics.csv; means over runs."""
 _TABLE1_COLUMNS = (
     "dataset",
     "network",
@@ -78,7 +78,7 @@ _TABLE1_COLUMNS = (
     "interval",
     "test_error_std",
     *(f"{name}{end}" for name in _BASES.values() for end in ("", "_low", "_high", "_interval")),
-    *_MEANS,
+    *MEANS,
     *(f"{name}_{end}" for name in ("test_nll", "test_nll_scaled") for end in ("low", "high")),
     "deep_ensemble_equivalent",
     *(f"deep_ensemble_equivalent_{what}" for what in ("low", "high", "bound")),
@@ -148,11 +148,11 @@ class FinetunedNetwork:
 
 
 @dataclass(frozen=True, eq=False)
-class _Errors:
-    """Test errors in percent of the runs of a cell, and on bootstrap samples of the test set.
+class RunValues:
+    """A value of each run of a cell, and the same on bootstrap samples of the test set.
 
     Attributes:
-        of_runs: [R].
+        of_runs: [R]; test errors in percent, or another mean over test examples.
         resampled: [S, R]; all cells of a network share the samples.
         names: [R], the seeds of each run: runs of the same seeds are compared with each other.
     """
@@ -163,10 +163,11 @@ class _Errors:
 
     @property
     def mean(self) -> float:
+        """Of the runs."""
         return float(self.of_runs.mean())
 
-    def __getitem__(self, runs: NDArray[np.bool_]) -> "_Errors":
-        return _Errors(self.of_runs[runs], self.resampled[:, runs], self.names[runs])
+    def __getitem__(self, runs: NDArray[np.bool_]) -> "RunValues":
+        return RunValues(self.of_runs[runs], self.resampled[:, runs], self.names[runs])
 
 
 def read_method(dataset: str, network: str, method: str, folder: Path) -> EvaluatedMethod:
@@ -263,7 +264,7 @@ def garipov2018_table1(
         ValueError: a method without a title.
     """
     rows: list[dict[str, object]] = []
-    for together in _networks(ensembles):
+    for together in by_network(ensembles):
         where = f"{together[0].dataset}, {together[0].network}"
         methods = {ensemble.method: ensemble for ensemble in together}
         if len(methods) < len(together):
@@ -274,26 +275,26 @@ def garipov2018_table1(
         titles = sorted(methods, key=_METHODS.index)
         correct = [methods[title].correct for title in titles]
         names = [methods[title].metrics["seeds"].to_numpy(object) for title in titles]
-        resampled = _resampled(correct, names, where, resamples, seed)
+        resampled = resampled_runs(correct, names, where, resamples, seed)
         errors = dict(zip(titles, resampled, strict=True))
         independent = methods.get(_INDEPENDENT)
         for title in titles:
             ensemble = methods[title]
             for budget in sorted(ensemble.metrics["budget"].unique()):
-                own = errors[title][_at_budget(ensemble, budget)]
+                own = errors[title][at_budget(ensemble, budget)]
                 row: dict[str, object] = {"dataset": ensemble.dataset}
                 row |= {"network": ensemble.network, "method": title, "budget": int(budget)}
-                row |= _uncertainty_columns(ensemble, budget)
-                row |= _error_columns(own)
+                row |= uncertainty_columns(ensemble, budget)
+                row |= error_columns(own)
                 for base, name in _BASES.items():
                     if base in methods and base != title:
-                        other = errors[base][_at_budget(methods[base], budget)]
-                        row |= _difference_columns(name, own, other)
+                        other = errors[base][at_budget(methods[base], budget)]
+                        row |= difference_columns(name, own, other)
                 if independent is not None and ensemble is not independent:
-                    row |= _equivalent_columns(ensemble, budget, independent)
+                    row |= equivalent_columns(ensemble, budget, independent)
                 rows.append(row)
     keys = ["dataset", "network", "method", "budget"]
-    return _table(rows, _TABLE1_COLUMNS, keys, published, counterparts)
+    return beside_published(rows, _TABLE1_COLUMNS, keys, published, counterparts)
 
 
 def garipov2018_imagenet(
@@ -332,39 +333,54 @@ def garipov2018_imagenet(
         methods = _finetuned(network, where)
         correct = [method.correct for method in methods]
         names = [np.arange(len(runs)).astype(object) for runs in correct]
-        errors = _resampled(correct, names, where, resamples, seed)
+        errors = resampled_runs(correct, names, where, resamples, seed)
         for method, own in zip(methods, errors, strict=True):
             row: dict[str, object] = {"dataset": network.dataset, "network": network.network}
             row |= {"method": method.title, "members": method.members}
             row |= {"epochs": method.epochs[0] if len(set(method.epochs)) == 1 else None}
-            row |= _error_columns(own)
+            row |= error_columns(own)
             if method is not methods[0]:
-                row |= _difference_columns("test_error_difference", own, errors[0])
+                row |= difference_columns("test_error_difference", own, errors[0])
             rows.append(row | {"test_nll": float(np.mean(method.nll))})
     keys = ["dataset", "network", "method"]
-    table = _table(rows, _IMAGENET_COLUMNS, keys, published, counterparts)
+    table = beside_published(rows, _IMAGENET_COLUMNS, keys, published, counterparts)
     table["epochs"] = table["epochs"].astype("Int64")
     return table
 
 
-def _table(
+def beside_published(
     rows: Sequence[Mapping[str, object]],
     columns: Sequence[str],
     keys: Sequence[str],
     published: pd.DataFrame,
     counterparts: Mapping[Pair, Pair] | None,
+    values: Sequence[str] = ("test_error",),
 ) -> pd.DataFrame:
-    ours = pd.DataFrame(rows, columns=[name for name in columns if name != "test_error_published"])
+    """Return rows as a table, with the published values and their notes.
+
+    Args:
+        rows: ours.
+        columns: of the table; those of published values among them, in their places.
+        keys: columns in which a row of ours and a published one agree.
+        published: loaded.
+        counterparts: our (data set, network) -> the paper's.
+        values: columns of the published numbers that are put beside ours.
+
+    Raises:
+        UserError: a counterpart that is not published.
+    """
+    beside = {f"{value}_published" for value in values}
+    ours = pd.DataFrame(rows, columns=[name for name in columns if name not in beside])
     names = name_published(ours, [published], counterparts)
     joined = join_published(
-        ours, published, keys=keys, values=["test_error", "note"], counterparts=counterparts
+        ours, published, keys=keys, values=[*values, "note"], counterparts=counterparts
     )
     return joined.join(names)[
         [*columns, "published_dataset", "published_network", "note_published"]
     ]
 
 
-def _networks(ensembles: Sequence[EvaluatedMethod]) -> Iterator[list[EvaluatedMethod]]:
+def by_network(ensembles: Sequence[EvaluatedMethod]) -> Iterator[list[EvaluatedMethod]]:
     """Group by data set, then by network, in the order of first appearance."""
     for dataset in dict.fromkeys(ensemble.dataset for ensemble in ensembles):
         of_dataset = [ensemble for ensemble in ensembles if ensemble.dataset == dataset]
@@ -372,21 +388,35 @@ def _networks(ensembles: Sequence[EvaluatedMethod]) -> Iterator[list[EvaluatedMe
             yield [ensemble for ensemble in of_dataset if ensemble.network == network]
 
 
-def _resampled(
+def resampled_runs(
     correct: Sequence[NDArray[np.bool_]],
     names: Sequence[NDArray[np.object_]],
     where: str,
     resamples: int,
     seed: int,
-) -> list[_Errors]:
-    """Measure everything on the same bootstrap samples, so that it can be compared."""
+) -> list[RunValues]:
+    """Measure ensembles on the same bootstrap samples, so that they can be compared.
+
+    Args:
+        correct: [R, N] of each method.
+        names: [R], the seeds of each of its runs.
+        where: for messages.
+        resamples: bootstrap samples of the test set.
+        seed: of the bootstrap.
+
+    Returns:
+        The test errors of each method.
+
+    Raises:
+        UserError: test sets of different sizes.
+    """
     sizes = sorted({runs.shape[1] for runs in correct})
     if len(sizes) > 1:
         raise UserError(
             f"{where}: ensembles tested on {sizes} examples; evaluate all of them on one test set"
         )
     stacked = np.concatenate(correct)
-    together = _Errors(
+    together = RunValues(
         error_percent(stacked),
         resampled_errors(stacked, resamples=resamples, seed=seed),
         np.concatenate(names),
@@ -395,7 +425,8 @@ def _resampled(
     return [together[owner == index] for index in range(len(correct))]
 
 
-def _error_columns(own: _Errors) -> dict[str, object]:
+def error_columns(own: RunValues) -> dict[str, object]:
+    """Return the mean test error of the runs of a cell, its interval, and what that is over."""
     runs = len(own.of_runs)
     low, high = (
         t_interval(own.of_runs.tolist()) if runs > 1 else percentile_interval(own.resampled[:, 0])
@@ -410,7 +441,14 @@ def _error_columns(own: _Errors) -> dict[str, object]:
     }
 
 
-def _difference_columns(name: str, own: _Errors, base: _Errors) -> dict[str, object]:
+def difference_columns(name: str, own: RunValues, base: RunValues) -> dict[str, object]:
+    """Return the difference of two cells, its interval, and what that is over.
+
+    Args:
+        name: of the column; ``_low``, ``_high`` and ``_interval`` are added to it.
+        own: what it is the difference of.
+        base: what is subtracted.
+    """
     if not len(base.of_runs):
         return {}
     if min(len(own.of_runs), len(base.of_runs)) < 2:
@@ -432,16 +470,18 @@ def _std(values: Floats) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
 
 
-def _at_budget(ensemble: EvaluatedMethod, budget: int) -> NDArray[np.bool_]:
+def at_budget(ensemble: EvaluatedMethod, budget: int) -> NDArray[np.bool_]:
+    """Return which rows [R] of a method's metrics are of a budget."""
     rows: NDArray[np.bool_] = (ensemble.metrics["budget"] == budget).to_numpy()
     return rows
 
 
-def _uncertainty_columns(ensemble: EvaluatedMethod, budget: int) -> dict[str, object]:
-    rows = _at_budget(ensemble, budget)
+def uncertainty_columns(ensemble: EvaluatedMethod, budget: int) -> dict[str, object]:
+    """Return the members of a method at a budget, its ``MEANS``, and the intervals of its NLL."""
+    rows = at_budget(ensemble, budget)
     metrics = ensemble.metrics[rows]
     columns: dict[str, object] = {"members": int(metrics["members"].iloc[0])}
-    for name in _MEANS:
+    for name in MEANS:
         columns[name] = float(metrics[name].mean())
     for name, log_likelihood in (
         ("test_nll", ensemble.log_likelihood),
@@ -453,12 +493,13 @@ def _uncertainty_columns(ensemble: EvaluatedMethod, budget: int) -> dict[str, ob
     return columns
 
 
-def _equivalent_columns(
+def equivalent_columns(
     ensemble: EvaluatedMethod, budget: int, independent: EvaluatedMethod
 ) -> dict[str, object]:
+    """Return how many independent networks a method is worth at a budget, and the interval."""
     of_budget = independent.metrics.groupby("budget")
     nll = of_budget["test_nll_scaled"]
-    own = ensemble.metrics.loc[_at_budget(ensemble, budget), "test_nll_scaled"].mean()
+    own = ensemble.metrics.loc[at_budget(ensemble, budget), "test_nll_scaled"].mean()
     equivalent = deep_ensemble_equivalent(
         -own, of_budget["members"].first().tolist(), (-nll.mean()).tolist(), nll.std().tolist()
     )

@@ -80,6 +80,16 @@ FORMATS: Mapping[str, PublishedFormat] = {
         values=("epochs", "members", "test_error"),
         integers=("epochs", "members"),
     ),
+    "benton2021_figure8": PublishedFormat(
+        keys=("dataset", "network", "method", "components"),
+        values=("test_error",),
+        integers=("components",),
+    ),
+    "benton2021_figure_a7": PublishedFormat(
+        keys=("dataset", "network", "method", "components"),
+        values=("seconds", "test_error"),
+        integers=("components",),
+    ),
 }
 
 

@@ -1,16 +1,19 @@
 """The artefacts that can be asked for, as data: which curves, planes and ensembles they show."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
+from mode_connectivity.data.corruption_settings import SEVERITIES, CorruptionName, Severity
 from mode_connectivity.settings import Settings
 
+_Name = TypeVar("_Name", str, int)
 
-def _name_each_once(names: list[str]) -> list[str]:
+
+def _name_each_once(names: list[_Name]) -> list[_Name]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"names {', '.join(twice)} twice; each may come once")
+        raise ValueError(f"names {', '.join(map(str, twice))} twice; each may come once")
     return names
 
 
@@ -184,11 +187,141 @@ class IteratesPlaneFigureSettings(Settings):
     plane: str
 
 
+class SampledBendFigureSettings(Settings):
+    """Figure 2 of Benton et al. 2021: SWAG over the bend of a chain."""
+
+    plane: str = Field(description="through two networks and the bend, with samples")
+    curve_swag: str = Field(description="the ensemble of these samples")
+
+
 class GeometryFigureSettings(Settings):
     """Figure 4 of Gotmare et al. 2018: modes and bends in two dimensions."""
 
     geometry: str
     perplexity: PositiveFloat = Field(5.0, description="of t-SNE; below the number of points")
+    seed: int = Field(0, ge=0)
+
+
+class FunctionsFigureSettings(Settings):
+    """Figure 7 of Benton et al. 2021: networks on the two spirals, and their ensemble."""
+
+    members: str = Field(description="an ensemble of networks for two_spirals")
+    shown: PositiveInt = Field(5, description="members that are drawn, spread over all of them")
+
+
+class RegressionFigureSettings(Settings):
+    """Figure 10 of Benton et al. 2021: ensembles of functions of one variable, and a table."""
+
+    deep_ensemble: str
+    espro: str | None = Field(None, description="an ensemble of samples of simplexes")
+    subspace: str | None = None
+    lines: PositiveInt = Field(10, description="functions that are drawn, spread over all of them")
+
+
+class ShiftSettings(Settings):
+    """Figure 11 and C.1 of Benton et al. 2021: ensembles on corrupted test images."""
+
+    ensembles: dict[str, str] = Field(
+        min_length=1, description="a label such as ESPRO, and an ensemble"
+    )
+    corruptions: Annotated[
+        list[CorruptionName], Field(min_length=1), AfterValidator(_name_each_once)
+    ]
+    severities: Annotated[list[Severity], Field(min_length=1), AfterValidator(_name_each_once)] = (
+        Field([*SEVERITIES], description="those that the table shows; the figure shows all")
+    )
+    budget: PositiveInt | None = Field(
+        None, description="of the ensembles that are shown; each one's largest if left out"
+    )
+
+
+class ComponentsRowSettings(Settings):
+    """Ensembles on one network and data set whose seeds are components."""
+
+    components: dict[str, str] = Field(
+        min_length=1,
+        description="a label such as 2-simplex, and an ensemble; the others are compared with the "
+        "first one",
+    )
+    published_as: CounterpartSettings | None = None
+
+
+class ComponentsSettings(Settings):
+    """Figures 8, 9, A.7 and A.8 of Benton et al. 2021: ensembles of more and more components."""
+
+    rows: dict[str, ComponentsRowSettings] = Field(min_length=1)
+
+
+class SamplesRowSettings(Settings):
+    """Ensembles on one network and data set, of which the first members are shown."""
+
+    sampled: dict[str, str] = Field(
+        min_length=1, description="a label such as 2-simplex, and an ensemble"
+    )
+
+
+class SamplesFigureSettings(Settings):
+    """Figures A.4(b) and A.6 of Benton et al. 2021: ensembles of more and more samples."""
+
+    rows: dict[str, SamplesRowSettings] = Field(min_length=1)
+    orders: PositiveInt = Field(
+        20, description="of the samples of each component, drawn at random, over which the mean is"
+    )
+
+
+class RegularisationFigureSettings(Settings):
+    """Figure A.3 of Benton et al. 2021: simplexes trained with other weights of the volume."""
+
+    regularised: Distinct = Field(
+        description="ensembles of the method simplex, each of a simplex of another regularisation"
+    )
+
+
+class SimplexPlaneFigureSettings(Settings):
+    """Figure A.5 of Benton et al. 2021: the plane through three vertices of a simplex."""
+
+    plane: str
+
+
+class FacesFigureSettings(Settings):
+    """Figures 3 and 6 of Benton et al. 2021: planes through the vertices of one complex."""
+
+    faces: Distinct = Field(description="planes, each through three vertices of the complex")
+    train_nll_clip: PositiveFloat | None = Field(
+        None, description="nats; higher values share one colour"
+    )
+
+
+class ComplexesFigureSettings(Settings):
+    """Figure 4 of Benton et al. 2021: complexes, projected to three dimensions."""
+
+    complexes: Distinct = Field(description="trained simplexes or complexes, simplex/seed")
+
+
+class VolumesFigureSettings(Settings):
+    """Figure 5 of Benton et al. 2021: a complex while connectors are added to it."""
+
+    complex: str = Field(description="between two modes, simplex/seed")
+    connectors: PositiveInt = Field(description="up to how many")
+    accuracy: float = Field(
+        98.0, ge=0.0, le=100.0, description="percent, that of the training set is compared with"
+    )
+
+
+class VolumesByWidthFigureSettings(Settings):
+    """Figure A.4(a) of Benton et al. 2021: the same complex for networks of growing width."""
+
+    complexes: Distinct = Field(description="simplex/seed, one a width")
+    option: str = Field("width", description="the network option that is the width factor")
+
+
+class SamplingFigureSettings(Settings):
+    """Figure A.2 of Benton et al. 2021: points drawn from two triangles, without any training."""
+
+    samples: PositiveInt = Field(200, description="from each triangle")
+    scale: PositiveFloat = Field(
+        100.0, description="by which one vertex of the second triangle is longer"
+    )
     seed: int = Field(0, ge=0)
 
 
@@ -220,6 +353,25 @@ class ArtefactSettings(Settings):
     gotmare2018_figure8: ConnectionsFigureSettings | None = None
     gotmare2018_figure9: ConnectionsFigureSettings | None = None
     gotmare2018_figure10: ConnectionsFigureSettings | None = None
+    benton2021_figure2: SampledBendFigureSettings | None = None
+    benton2021_figure3: FacesFigureSettings | None = None
+    benton2021_figure4: ComplexesFigureSettings | None = None
+    benton2021_figure5: VolumesFigureSettings | None = None
+    benton2021_figure6: FacesFigureSettings | None = None
+    benton2021_figure_a2: SamplingFigureSettings | None = None
+    benton2021_figure_a4a: VolumesByWidthFigureSettings | None = None
+    benton2021_figure7: FunctionsFigureSettings | None = None
+    benton2021_figure8: ComponentsSettings | None = None
+    benton2021_figure9: ComponentsSettings | None = None
+    benton2021_figure10: RegressionFigureSettings | None = None
+    benton2021_figure11: ShiftSettings | None = None
+    benton2021_c1: ShiftSettings | None = None
+    benton2021_figure_a3: RegularisationFigureSettings | None = None
+    benton2021_figure_a4b: SamplesFigureSettings | None = None
+    benton2021_figure_a5: SimplexPlaneFigureSettings | None = None
+    benton2021_figure_a6: SamplesFigureSettings | None = None
+    benton2021_figure_a7: ComponentsSettings | None = None
+    benton2021_figure_a8: ComponentsSettings | None = None
 
 
 def artefact_base(artefact: str) -> str:

@@ -5,7 +5,7 @@ here is the one on paper. Colours are those of Okabe and Ito, which colour-blind
 apart; dashes and markers tell the same lines apart in grey.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -36,6 +36,8 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
+MODE_COLOUR, CONNECTOR_COLOUR = BLUE, ORANGE
+"""Of the vertices of a complex, as in figure 4 of Benton et al. 2021."""
 COLOUR_MAP = "viridis"
 """Perceptually uniform, ordered in lightness: it survives grey print and colour blindness."""
 
@@ -113,6 +115,14 @@ METHODS: dict[str, LineStyle] = {
     "SSE": LineStyle(VERMILLION, (0, (6, 1.2, 1.2, 1.2)), "^"),
     "FGE": LineStyle(BLUE, "-", "o"),
     "SWA": LineStyle(GREEN, (0, (1.2, 1.2)), "v"),
+    "ESPRO": LineStyle(BLUE, "-", "o"),
+    "Deep ensemble": LineStyle(GREY, (0, (4, 1.5)), "s"),
+    "MultiSWA": LineStyle(GREEN, (0, (1.2, 1.2)), "v"),
+    "MultiSWAG": LineStyle(VERMILLION, (0, (6, 1.2, 1.2, 1.2)), "^"),
+    "1-simplex": LineStyle(VERMILLION, (0, (6, 1.2, 1.2, 1.2)), "^"),
+    "2-simplex": LineStyle(BLUE, "-", "o"),
+    "Modes alone": LineStyle(GREY, (0, (4, 1.5)), "s"),
+    "Complex": LineStyle(BLUE, "-", "o"),
 }
 """By the titles that methods of ensembling have in tables."""
 
@@ -159,6 +169,17 @@ def method_style(name: str) -> LineStyle:
         UserError: If no such method is known.
     """
     return _style(name, METHODS, "method")
+
+
+def method_styles(names: Sequence[str]) -> dict[str, LineStyle]:
+    """Return a style for each method of a panel, also for names that a user has given.
+
+    Args:
+        names: all methods of the panel.
+    """
+    if all(name in METHODS for name in names):
+        return {name: METHODS[name] for name in names}
+    return {name: pair_style(index) for index, name in enumerate(names)}
 
 
 def scheme_style(name: str) -> LineStyle:

@@ -202,11 +202,35 @@ def resampled_errors(correct: NDArray[np.bool_], *, resamples: int = 1000, seed:
     Returns:
         [R, T] errors in percent. The same on every machine: sums of whole numbers are exact.
     """
-    points, examples = correct.shape
-    generator = np.random.default_rng(seed)
+    examples = correct.shape[1]
     dtype = np.float32 if examples < LARGEST_EXACT_FLOAT32 else np.float64
-    wrong_NT: NDArray[Any] = (~correct).T.astype(dtype)
-    errors: Floats = np.empty((resamples, points))
+    errors = _resampled_sums((~correct).astype(dtype), resamples, seed)
+    errors *= 100.0
+    errors /= examples
+    return errors
+
+
+def resampled_means(values: Floats, *, resamples: int = 1000, seed: int = 0) -> Floats:
+    """Means of values on the bootstrap samples of the test set that ``resampled_errors`` takes.
+
+    Args:
+        values: [T, N] of N examples at T points.
+        resamples: number of bootstrap samples, R.
+        seed: of the samples.
+
+    Returns:
+        [R, T].
+    """
+    sums = _resampled_sums(np.asarray(values, float), resamples, seed)
+    sums /= values.shape[1]
+    return sums
+
+
+def _resampled_sums(values: NDArray[Any], resamples: int, seed: int) -> Floats:
+    """Return the sums of values [T, N] over bootstrap samples of the examples, [R, T]."""
+    points, examples = values.shape
+    generator = np.random.default_rng(seed)
+    sums: Floats = np.empty((resamples, points))
     chunk = max(1, RESAMPLED_EXAMPLES_AT_ONCE // examples)
     probabilities = np.full(examples, 1.0 / examples)
     for start in range(0, resamples, chunk):
@@ -214,10 +238,8 @@ def resampled_errors(correct: NDArray[np.bool_], *, resamples: int = 1000, seed:
         counts: NDArray[Any] = generator.multinomial(
             examples, probabilities, size=rows.stop - rows.start
         )
-        errors[rows] = counts.astype(dtype) @ wrong_NT
-    errors *= 100.0
-    errors /= examples
-    return errors
+        sums[rows] = counts.astype(values.dtype) @ values.T
+    return sums
 
 
 def percentile_interval(samples: Floats, level: float = LEVEL) -> Interval:

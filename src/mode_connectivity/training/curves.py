@@ -10,11 +10,12 @@ from torch import Tensor
 
 from mode_connectivity.files import write_frame
 from mode_connectivity.settings import UserError
-from mode_connectivity.tensors import load_tensors, save_tensors
+from mode_connectivity.tensors import load_tensors
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.loop import Recorder, train
 from mode_connectivity.training.networks import Workspace, load_weights
 from mode_connectivity.training.recipes import CurveSettings
+from mode_connectivity.training.vertices import read_vertex, save_vertices, stacked_vertices
 from mode_connectivity.weight_space.curves import (
     CURVES,
     Curve,
@@ -75,14 +76,10 @@ def straight_curve(settings: CurveSettings, source: CurveSource, workspace: Work
 
 def save_curve(path: Path, settings: CurveSettings, curve: Curve, workspace: Workspace) -> None:
     """Write a curve's vertices: for each parameter of the network a tensor [K, *shape]."""
-    flat = workspace.flat
-    stacked: dict[str, list[Tensor]] = {name: [] for name in flat.names}
-    for vertex in curve.vertices:
-        for name, tensor in flat.to_named(vertex).items():
-            stacked[name].append(tensor)
-    save_tensors(
+    save_vertices(
         path,
-        {name: torch.stack(tensors) for name, tensors in stacked.items()},
+        curve.vertices,
+        workspace,
         {
             "format": "mode_connectivity.curve.1",
             "kind": settings.kind,
@@ -97,15 +94,27 @@ def load_curve(path: Path, settings: CurveSettings, workspace: Workspace) -> Cur
     Raises:
         UserError: the file is missing, damaged, of another kind of curve or another network.
     """
-    flat = workspace.flat
+    tensors = _read_vertices(path, settings)
+    count = len(next(iter(tensors.values())))
+    vertices = stacked_vertices(tensors, range(count), workspace, source=path)
+    return CURVES[settings.kind](vertices)
+
+
+def load_bend(path: Path, settings: CurveSettings, workspace: Workspace, out: Tensor) -> None:
+    """Read the first bend of a curve into ``out`` [P], and none of its other vertices.
+
+    Raises:
+        UserError: as by ``load_curve``.
+    """
+    read_vertex(_read_vertices(path, settings), 1, workspace, out, source=path)
+
+
+def _read_vertices(path: Path, settings: CurveSettings) -> dict[str, Tensor]:
+    """Return the tensors [K, *shape] of a file of vertices, mapped into memory."""
     tensors, metadata = load_tensors(path)
     if metadata.get("kind") != settings.kind:
         raise UserError(f"{path}: holds a {metadata.get('kind')}, not a {settings.kind}")
-    count = len(next(iter(tensors.values())))
-    vertices = torch.empty(count, len(flat), dtype=flat.vector.dtype, device=flat.vector.device)
-    for k, vertex in enumerate(vertices):
-        flat.from_named({name: t[k] for name, t in tensors.items()}, vertex, source=str(path))
-    return CURVES[settings.kind](vertices)
+    return tensors
 
 
 def train_curve(

@@ -16,7 +16,7 @@ from mode_connectivity.data.arrays import Examples
 from mode_connectivity.networks.carried_state import reset_state, state_kept
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
-from mode_connectivity.training.objectives import count_errors, cross_entropy
+from mode_connectivity.training.objectives import Objective, objective_of
 from mode_connectivity.training.optimisers import Optimiser
 from mode_connectivity.training.schedules import learning_rate
 from mode_connectivity.training.settings import TrainingSettings
@@ -47,13 +47,18 @@ class _Step:
     decay_on_point: float
     gradient_clipping: float | None
     autocast: torch.autocast
+    objective: Objective
 
-    def gradients(self, inputs: Tensor, targets: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    def gradients(
+        self, inputs: Tensor, targets: Tensor, points: Tensor
+    ) -> tuple[Tensor, Tensor, float | None]:
         """Fill the vertices' gradients; return the mean loss and error count over the points.
 
         The gradient of a vertex is the sum over the points of coefficient times (gradient of the
-        loss + weight decay * weights). With one trainable vertex the coefficient scales the loss,
-        the network's gradient vector is the vertex's gradient and no further vector exists.
+        loss + weight decay * weights), or their mean where the family asks for it. With one
+        trainable vertex the coefficient scales the loss, the network's gradient vector is the
+        vertex's gradient and no further vector exists. The family's regulariser, whose value comes
+        third, is added once.
         """
         gradient = self.flat.gradient
         gradient.zero_()
@@ -70,7 +75,7 @@ class _Step:
             self.family.write(row, self.flat.vector)
             with self.autocast:
                 logits = self.network(inputs)
-                loss = cross_entropy(logits, targets)
+                loss = self.objective.loss(logits, targets)
             weights = [row[k] for k in self.family.trainable]
             (loss * weights[0] if single else loss).backward()
             if single:
@@ -84,11 +89,19 @@ class _Step:
                     vertex.grad.add_(gradient, alpha=weight)
                 gradient.zero_()
             losses.append(loss.detach())
-            errors.append(count_errors(logits.detach(), targets))
+            errors.append(self.objective.errors(logits.detach(), targets))
+        count = len(losses)
+        if self.family.reduction == "mean" and count > 1:
+            for vertex in self.vertices:
+                assert vertex.grad is not None
+                vertex.grad.div_(count)
+        regularisation = None
+        if self.family.regulariser is not None:
+            gradients = [vertex.grad for vertex in self.vertices if vertex.grad is not None]
+            regularisation = self.family.regulariser.add_gradient(gradients)
         if self.gradient_clipping is not None:
             self._clip(self.gradient_clipping)
-        count = len(losses)
-        return torch.stack(losses).mean(), torch.stack(errors).sum() / count
+        return torch.stack(losses).mean(), torch.stack(errors).sum() / count, regularisation
 
     def _clip(self, longest: float) -> None:
         """Scale the gradient, of all vertices as one vector, down to a norm."""
@@ -150,10 +163,11 @@ def train(
     Returns:
         ``settings.records_per_epoch`` rows an epoch: epoch (a fraction within an epoch) and
         iteration, both finished, since the start of this training; learning_rate, of the last
-        iteration; train_nll and train_error (percent), per target and as met during training since
-        the last row: with augmentation and dropout, each at its own sampled point; where asked for
-        test_nll, test_error and distance (from the weights at the start); seconds and
-        images_per_second (of a text: tokens), without what measuring took.
+        iteration; train_nll and train_error (percent; train_rmse of a regression), per target and
+        as met during training since the last row: with augmentation and dropout, each at its own
+        sampled point; of a family with a regulariser regularisation, its mean value; where asked
+        for test_nll, test_error (test_rmse) and distance (from the weights at the start); seconds
+        and images_per_second (of a text: tokens), without what measuring took.
 
     Raises:
         TrainingDivergedError: the loss or the weights are no longer finite.
@@ -176,6 +190,7 @@ def train(
         autocast=torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=uses_bfloat16(settings, device)
         ),
+        objective=objective_of(examples),
     )
     first = [vertex.clone() for vertex in vertices] if settings.record_test else []
     history: list[dict[str, Any]] = []
@@ -196,7 +211,7 @@ def train(
         order = torch.Generator(device).manual_seed(derive_seed(seed, "order", epoch))
         coefficients = torch.Generator().manual_seed(derive_seed(seed, "points", epoch))
         reset_state(network)
-        tally = _Tally(device)
+        tally = _Tally(device, step.objective)
         rate = settings.learning_rate
         batches = examples.batches(
             settings.batch_size,
@@ -214,9 +229,11 @@ def train(
                 epoch=epoch,
                 progress=(iteration - 1) / iterations,
             )
-            loss, wrong = step.gradients(inputs, targets, family.sample(coefficients))
+            loss, wrong, regularisation = step.gradients(
+                inputs, targets, family.sample(coefficients)
+            )
             optimiser.step(rate)
-            tally.add(loss, wrong, targets)
+            tally.add(loss, wrong, targets, regularisation)
             if iteration != ends[len(history) % parts]:
                 continue
             means = tally.means()
@@ -236,8 +253,8 @@ def train(
             done = epoch * iterations + iteration
             row = {"epoch": at, "iteration": done, "learning_rate": rate, **means, **speed}
             history.append(row)
-            _log(row, settings.epochs)
-            tally = _Tally(device)
+            _log(row, settings.epochs, step.objective)
+            tally = _Tally(device, step.objective)
         if recorder.snapshot is not None and epoch + 1 in settings.snapshot_epochs:
             recorder.snapshot(epoch + 1)
         if recorder.checkpoint is not None and epoch + 1 in settings.checkpoints:
@@ -251,24 +268,31 @@ def train(
 class _Tally:
     """Loss and errors since it was made; they are read from the device only at the end."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, objective: Objective) -> None:
+        self._objective = objective
         self._start = time.perf_counter()
         self._nll = torch.zeros((), dtype=torch.float64, device=device)
         self._errors = torch.zeros((), dtype=torch.float64, device=device)
         self._targets = 0
+        self._regularisation: list[float] = []
 
-    def add(self, loss: Tensor, errors: Tensor, targets: Tensor) -> None:
-        """Add a batch: its loss, a mean over its examples, and its errors."""
+    def add(
+        self, loss: Tensor, errors: Tensor, targets: Tensor, regularisation: float | None
+    ) -> None:
+        """Add a batch: its loss, a mean over its examples, its errors, and the regulariser."""
         self._nll += loss * len(targets)
         self._errors += errors
         self._targets += targets.numel()
+        if regularisation is not None:
+            self._regularisation.append(regularisation)
 
     def means(self) -> dict[str, float]:
-        """Return loss and error a target."""
-        return {
-            "train_nll": self._nll.item() / self._targets,
-            "train_error": 100.0 * self._errors.item() / self._targets,
-        }
+        """Return loss and error a target and, where there is one, the regulariser a step."""
+        rates = self._objective.rates(self._nll.item(), self._errors.item(), self._targets)
+        means = {f"train_{name}": value for name, value in rates.items()}
+        if self._regularisation:
+            means["regularisation"] = math.fsum(self._regularisation) / len(self._regularisation)
+        return means
 
     def speed(self) -> dict[str, float]:
         seconds = time.perf_counter() - self._start
@@ -281,13 +305,16 @@ def _distance(vertices: list[Tensor], first: list[Tensor]) -> float:
     )
 
 
-def _log(row: Mapping[str, float], epochs: int) -> None:
-    test = f"  test error {row['test_error']:.2f} %" if "test_error" in row else ""
+def _log(row: Mapping[str, float], epochs: int, objective: Objective) -> None:
+    errors = "".join(
+        f"  {part} {objective.error} {row[name]:.4g}{objective.unit}"
+        for part in ("train", "test")
+        if (name := f"{part}_{objective.error}") in row
+    )
     logger.info(
-        "epoch %g/%d  learning rate %.4g  train nll %.4f  train error %.2f %%%s  %.2f s  "
-        "%.0f images/s",
+        "epoch %g/%d  learning rate %.4g  train nll %.4f%s  %.2f s  %.0f images/s",
         *(round(row["epoch"], 3), epochs, row["learning_rate"], row["train_nll"]),
-        *(row["train_error"], test, row["seconds"], row["images_per_second"]),
+        *(errors, row["seconds"], row["images_per_second"]),
     )
 
 

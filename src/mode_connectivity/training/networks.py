@@ -1,6 +1,6 @@
 """Trained networks: made by a recipe and a seed, read back by everything else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mode_connectivity.tensors import load_tensors, save_tensors
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.loop import Recorder, derive_seed, train
 from mode_connectivity.training.recipes import RecipeSettings
-from mode_connectivity.weight_space.family import Point
+from mode_connectivity.weight_space.family import Family, Point
 from mode_connectivity.weight_space.flat import FlatParameters, check_fit
 
 
@@ -47,19 +47,31 @@ def open_workspace(
         download: fetch published weights, where the recipe begins with some and they are missing.
     """
     dataset = load_dataset(dataset_path, device)
-    torch.manual_seed(derive_seed(0 if seed is None else seed, "initialisation"))
-    network = registry.build(
-        recipe.network.name,
-        input_shape=dataset.input_shape,
-        classes=len(dataset.classes),
-        **recipe.network.options,
-    )
+    network = build_network(recipe, dataset, derive_seed(seed or 0, "initialisation"))
     if seed is not None:
         chosen = recipe.initialisation
-        initialise(network, chosen.scheme, chosen.scale, chosen.weights, download=download)
+        initialise(
+            network,
+            chosen.scheme,
+            chosen.scale,
+            chosen.weights,
+            new_head=chosen.new_head,
+            download=download,
+        )
     network.to(device)
     flat = FlatParameters(network, channels_last=True)
     return Workspace(network, flat, dataset)
+
+
+def build_network(recipe: RecipeSettings, dataset: Dataset, seed: int) -> nn.Module:
+    """Build a recipe's network, with the weights that PyTorch draws."""
+    torch.manual_seed(seed)
+    return registry.build(
+        recipe.network.name,
+        input_shape=dataset.input_shape,
+        classes=dataset.outputs,
+        **recipe.network.options,
+    )
 
 
 def load_weights(path: Path, network: nn.Module, flat: FlatParameters, out: Tensor) -> None:
@@ -83,6 +95,45 @@ def load_weights(path: Path, network: nn.Module, flat: FlatParameters, out: Tens
     flat.from_named(tensors, out, source=str(path))
     for name, buffer in buffers.items():
         buffer.copy_(tensors[name])
+
+
+class StoredNetworks(Family):
+    """Networks in files as a family: each point is one of them, read when it is asked for.
+
+    Its vertices are never all in memory.
+
+    Args:
+        paths: their state dicts.
+        workspace: the network that takes their weights and buffers.
+    """
+
+    parameter_names = ("member",)
+    own_statistics = True
+
+    def __init__(self, paths: Sequence[Path], workspace: Workspace) -> None:
+        super().__init__(workspace.flat.vector.unsqueeze(0))
+        self._paths = paths
+        self._workspace = workspace
+
+    def coefficients(self, parameters: Tensor) -> Tensor:
+        """Return the rows of the identity, float64 [T, K]: a point is a vertex.
+
+        Args:
+            parameters: [T, 1], indices of the files.
+        """
+        return torch.eye(len(self._paths), dtype=torch.float64)[parameters[:, 0].long()]
+
+    def write(self, coefficients: Sequence[float], out: Tensor) -> None:
+        """Read the one network whose coefficient is not zero into ``out`` [P]."""
+        path = self._paths[max(range(len(coefficients)), key=coefficients.__getitem__)]
+        load_weights(path, self._workspace.network, self._workspace.flat, out)
+
+    def vectors(self) -> Iterator[Tensor]:
+        """Yield the weights of each network [P], a tensor of its own each."""
+        for path in self._paths:
+            vector = torch.empty_like(self._workspace.flat.vector)
+            load_weights(path, self._workspace.network, self._workspace.flat, vector)
+            yield vector
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,11 @@ class InitialisationSettings(Settings):
         description="of scheme torchvision, their name there; that of Garipov et al.'s ResNet-50 "
         "is ResNet50_Weights.IMAGENET1K_V1",
     )
+    new_head: bool = Field(
+        False,
+        description="of scheme torchvision: draw the last layer anew, for other classes than those "
+        "that the weights were trained for",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -61,6 +66,11 @@ class InitialisationSettings(Settings):
         if self.scheme != "torchvision" and self.weights:
             raise ValueError(
                 f"scheme {self.scheme} draws its weights: take `weights` out, or set "
+                "scheme: torchvision"
+            )
+        if self.scheme != "torchvision" and self.new_head:
+            raise ValueError(
+                f"scheme {self.scheme} draws every layer: take `new_head` out, or set "
                 "scheme: torchvision"
             )
         if self.scheme in ("torch", "torchvision") and self.scale != 1:

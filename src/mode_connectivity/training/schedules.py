@@ -4,6 +4,7 @@ import math
 
 from mode_connectivity.training.settings import (
     AnySchedule,
+    BreakpointsSchedule,
     ConstantSchedule,
     CosineCyclesSchedule,
     CosineRestartsSchedule,
@@ -63,6 +64,14 @@ def learning_rate(
             position = (time % schedule.period) / schedule.period
             height = abs(1.0 - 2.0 * position)
             return schedule.minimum + (initial - schedule.minimum) * height
+        case BreakpointsSchedule():
+            before, rate = 0.0, initial
+            for point in schedule.points:
+                if time < point.epoch:
+                    share = (time - before) / (point.epoch - before)
+                    return rate + (point.learning_rate - rate) * share
+                before, rate = point.epoch, point.learning_rate
+            return rate
 
 
 def _cosine(initial: float, minimum: float, share: float) -> float:

@@ -1,6 +1,7 @@
 """How a network or a curve is trained, as data."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -129,6 +130,40 @@ class ExponentialSchedule(Schedule):
     factor: PositiveFloat
 
 
+class Breakpoint(Settings):
+    """A time in a training, and the learning rate there."""
+
+    epoch: NonNegative = Field(description="finished epochs, as a decimal number within one")
+    learning_rate: NonNegative
+
+
+class BreakpointsSchedule(Schedule):
+    """Straight lines from one breakpoint to the next, then constant.
+
+    The first line begins at the initial learning rate; two breakpoints at one time are a jump.
+    SWAG's schedule is one (Maddox et al. 2019), and that of the chains of Benton et al. 2021, A.4.
+    """
+
+    name: Literal["breakpoints"]
+    points: list[Breakpoint] = Field(min_length=1, description="in the order of their epochs")
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        epochs = [point.epoch for point in self.points]
+        for before, after in pairwise(epochs):
+            if after < before:
+                raise ValueError(
+                    f"points: epoch {after:g} comes after epoch {before:g}; give them ascending"
+                )
+        crowded = [epoch for epoch in sorted(set(epochs)) if epochs.count(epoch) > 2]
+        if crowded:
+            raise ValueError(
+                f"points: {epochs.count(crowded[0])} at epoch {crowded[0]:g}; a jump has two, what "
+                "it jumps from and what to"
+            )
+        return self
+
+
 AnySchedule = Annotated[
     ConstantSchedule
     | PiecewiseLinearSchedule
@@ -138,7 +173,8 @@ AnySchedule = Annotated[
     | CosineRestartsSchedule
     | CosineCyclesSchedule
     | CyclicSchedule
-    | ExponentialSchedule,
+    | ExponentialSchedule
+    | BreakpointsSchedule,
     Field(discriminator="name"),
 ]
 
@@ -188,6 +224,15 @@ def minima(schedule: AnySchedule, epochs: int) -> Sequence[int]:
     )
 
 
+class SnapshotRange(Settings):
+    """Evenly spaced epochs, to the end of the training."""
+
+    first: NonNegativeInt = Field(
+        description="finished epochs; 0 for what the training begins with"
+    )
+    every: PositiveInt = Field(1, description="epochs from one to the next")
+
+
 class TrainingSettings(Settings):
     """One training: of a network, or of the bends of a curve."""
 
@@ -208,10 +253,11 @@ class TrainingSettings(Settings):
         35,
         description="steps of truncated back-propagation through time; of texts only",
     )
-    snapshots: list[NonNegativeInt] | Literal["minima", "all"] = Field(
+    snapshots: list[NonNegativeInt] | SnapshotRange | Literal["minima", "all"] = Field(
         default=[],
         description="finished epochs after which the weights are kept, 0 for those it begins "
-        "with; minima, where the learning rate of a cyclic schedule is lowest; or all",
+        "with; {first: 162, every: 1} for those from one on; minima, where the learning rate of a "
+        "cyclic schedule is lowest; or all",
     )
     checkpoints: list[PositiveInt] = Field(
         default=[],
@@ -235,6 +281,8 @@ class TrainingSettings(Settings):
             return list(range(1, self.epochs + 1))
         if isinstance(self.snapshots, str):
             return list(minima(self.schedule, self.epochs))
+        if isinstance(self.snapshots, SnapshotRange):
+            return list(range(self.snapshots.first, self.epochs + 1, self.snapshots.every))
         return sorted(self.snapshots)
 
     @model_validator(mode="after")
@@ -243,11 +291,25 @@ class TrainingSettings(Settings):
             epochs = getattr(self, name)
             if isinstance(epochs, str):
                 continue
+            if isinstance(epochs, SnapshotRange):
+                epochs = [epochs.first]
             late = [epoch for epoch in epochs if epoch > self.epochs]
             if late:
                 raise ValueError(f"{name} {late} lie beyond the {self.epochs} epochs of training")
             if len(set(epochs)) < len(epochs):
                 raise ValueError(f"{name} {epochs} name an epoch twice")
+        return self
+
+    @model_validator(mode="after")
+    def _breakpoints_fit(self) -> Self:
+        if isinstance(self.schedule, BreakpointsSchedule):
+            late = [point.epoch for point in self.schedule.points if point.epoch > self.epochs]
+            if late:
+                listed = ", ".join(f"{epoch:g}" for epoch in late)
+                raise ValueError(
+                    f"the schedule's points at epoch {listed} lie beyond the {self.epochs} epochs "
+                    "of training: move them or train longer"
+                )
         return self
 
     @model_validator(mode="after")

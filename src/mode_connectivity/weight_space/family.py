@@ -2,9 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+
+Reduction = Literal["sum", "mean"]
 
 
 class Family(ABC):
@@ -59,12 +62,25 @@ class Family(ABC):
         return scalar_products(self.vertices, self.vertices)
 
 
+class Regulariser(Protocol):
+    """What is added to the loss of a family, and depends on its vertices alone."""
+
+    def add_gradient(self, gradients: Sequence[Tensor]) -> float:
+        """Add to the gradients of the trainable vertices, each [P], and return the value."""
+        ...
+
+
 class TrainableFamily(Family):
     """A family with vertices that training moves.
 
     Attributes:
         trainable: the indices of those vertices.
+        reduction: whether the losses at the points of one step are summed or averaged.
+        regulariser: what is added to the loss, or nothing.
     """
+
+    reduction: Reduction = "sum"
+    regulariser: Regulariser | None = None
 
     def __init__(self, vertices: Tensor, trainable: Sequence[int]) -> None:
         super().__init__(vertices)

@@ -90,6 +90,9 @@ class Plane(Family):
     def lattice(self, points: int, margin: float) -> Tensor:
         """Return a lattice over the triangle with a margin on each side, x varying fastest.
 
+        The reference code's goes from the first to the second point; here also to a third that
+        lies before or beyond them.
+
         Args:
             points: points a side.
             margin: the margin in units of the plane's width and height, 0.2 in the reference
@@ -98,6 +101,9 @@ class Plane(Family):
         Returns:
             (x, y), float64 [points^2, 2].
         """
+        third = self.shift / self.width
+        left, right = min(0.0, third) - margin, max(1.0, third) + margin
+        along = torch.linspace(left, right, points, dtype=torch.float64)
         share = torch.linspace(-margin, 1.0 + margin, points, dtype=torch.float64)
-        y, x = torch.meshgrid(share * self.height, share * self.width, indexing="ij")
+        y, x = torch.meshgrid(share * self.height, along * self.width, indexing="ij")
         return torch.stack([x.reshape(-1), y.reshape(-1)], dim=1)

@@ -9,13 +9,13 @@ from torch.nn import functional
 
 from mode_connectivity.ensembling.members import (
     Member,
-    StoredNetworks,
     average_weights,
     collect_members,
 )
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import save_tensors
+from mode_connectivity.training.networks import StoredNetworks
 from mode_connectivity.training.recipes import NetworkReference
 from mode_connectivity.training.settings import TrainingSettings
 
@@ -115,7 +115,7 @@ def test_averages_are_means_of_a_training_with_statistics_anew(stored, tmp_path)
 
 def test_networks_are_read_when_they_are_asked_for(stored) -> None:
     members, workspace = stored("plain")
-    family = StoredNetworks(members, workspace)
+    family = StoredNetworks([member.weights for member in members], workspace)
     out = torch.empty_like(workspace.flat.vector)
     points = family.coefficients(torch.tensor([[3.0], [0.0]], dtype=torch.float64))
     np.testing.assert_array_equal(points, np.eye(5)[[3, 0]])

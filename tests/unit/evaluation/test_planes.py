@@ -197,3 +197,38 @@ def test_the_files_of_a_plane_are_all_that_it_reads(tmp_path) -> None:
     paths = [tmp_path / name for name in "abcde"]
     source = PlaneSource(*paths[:3], None, [("1", 1.0, paths[3]), ("2", 2.0, paths[4])])
     assert source.files == paths
+
+
+def test_samples_are_projected(make_networks, tmp_path) -> None:
+    networks = make_networks("plain", 5)
+    shared = networks.workspace.flat.vector
+
+    def samples():
+        """All in one vector, which also takes the weights that are measured."""
+        for label in ("1", "2"):
+            shared.copy_(networks.vertices[2 + int(label)])
+            yield label, shared
+
+    plane = PlaneSettings(start="a/1", end="a/2", third="a/3", points=3, samples="draws")
+    evaluate_plane(
+        plane,
+        PlaneSource(*networks.paths[:3], None),
+        networks.workspace,
+        TRAINING,
+        SETTINGS,
+        grid=tmp_path / "grid.csv",
+        points=tmp_path / "points.csv",
+        samples=samples(),
+        fingerprint="job",
+    )
+    found = pd.read_csv(tmp_path / "points.csv")[3:]
+    assert found["kind"].tolist() == ["sample"] * 2
+    assert found["label"].astype(str).tolist() == ["1", "2"]
+    assert found[["t", "epoch"]].isna().all(axis=None)
+    origin, end, third = networks.vertices[:3].double().numpy()
+    q, r = np.linalg.qr(np.stack([end - origin, third - origin], axis=1))
+    q = q * np.sign(np.diag(r))
+    relative = networks.vertices[3:5].double().numpy() - origin
+    np.testing.assert_allclose(found[["x", "y"]], relative @ q, atol=1e-8)
+    distance = np.linalg.norm(relative - relative @ q @ q.T, axis=1)
+    np.testing.assert_allclose(found["distance"], distance, atol=1e-8)

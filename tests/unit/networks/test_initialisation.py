@@ -239,6 +239,19 @@ def test_weights_of_another_network(published) -> None:
         assert problem in str(caught.value)
 
 
+def test_a_new_head_keeps_all_other_published_weights(published) -> None:
+    network = nn.Sequential(*tiny()[:3], nn.Linear(4, 6))
+    drawn = network[3].weight.clone()
+    options = {"weights": "Tiny_Weights.V1", "download": True}
+    with pytest.raises(UserError, match="new_head: true"):
+        initialise(network, "torchvision", **options)
+    initialise(network, "torchvision", **options, new_head=True)
+    assert torch.equal(network[3].weight, drawn)
+    for name, value in network.state_dict().items():
+        if not name.startswith("3."):
+            assert torch.equal(value, published.state[name]), name
+
+
 @pytest.mark.parametrize(
     ("name", "suggestion"),
     [

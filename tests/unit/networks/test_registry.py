@@ -28,8 +28,9 @@ SMALL = {
     "vgg16_batch_norm": {"width": 4, "dropout": 0.0},
     "wide_resnet": {"depth": 10, "width": 1},
 }
-# Built by torchvision; and for texts, on which nothing below runs.
-OF_TORCHVISION, OF_TEXTS = ("resnet50",), ("lstm",)
+# Built by torchvision; and for texts and single numbers, on which nothing below runs.
+OF_TORCHVISION = ("resnet50", "vision_transformer", "vit_b_16")
+OF_TEXTS, OF_NUMBERS = ("lstm",), ("regression_mlp",)
 EVERY = pytest.mark.parametrize("name", sorted(SMALL))
 
 OWN = """
@@ -64,11 +65,11 @@ def small(name: str) -> nn.Module:
 
 
 def test_every_network_is_available() -> None:
-    assert sorted(available()) == sorted([*SMALL, *OF_TORCHVISION, *OF_TEXTS])
+    assert sorted(available()) == sorted([*SMALL, *OF_TORCHVISION, *OF_TEXTS, *OF_NUMBERS])
     assert available()["vgg16"].title == "VGG-16"
 
 
-@pytest.mark.parametrize("name", sorted([*SMALL, *OF_TORCHVISION, *OF_TEXTS]))
+@pytest.mark.parametrize("name", sorted([*SMALL, *OF_TORCHVISION, *OF_TEXTS, *OF_NUMBERS]))
 def test_specification_agrees_with_the_function(name) -> None:
     found = specification(name)
     function = getattr(import_module(f"mode_connectivity.networks.{found.path.stem}"), name)
@@ -343,7 +344,8 @@ def test_no_other_family_needs_torchvision() -> None:
         "import torch\n"
         "with torch.device('meta'):\n"
         f"    for name in set(available()) - set({OF_TORCHVISION!r}):\n"
-        "        build(name, input_shape=(3, 32, 32), classes=10)\n"
+        "        shape = (1,) if name == 'regression_mlp' else (3, 32, 32)\n"
+        "        build(name, input_shape=shape, classes=10)\n"
         "assert 'torchvision' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -113,14 +113,21 @@ def test_everything_written_is_legible_inside_the_page_and_clear_of_the_data(nam
             assert (y > box.y0 - 1).all() and (y < box.y1 + 1).all()
 
 
-def test_methods_differ_in_colour_dashes_and_marker_so_that_grey_print_is_enough():
-    assert set(METHODS) == {"Ind", "SSE", "FGE", "SWA"}
-    for property_ in ("colour", "dashes", "marker"):
-        assert len({getattr(style, property_) for style in METHODS.values()}) == 4
+def test_methods_of_a_figure_differ_in_colour_dashes_and_marker_so_that_grey_print_is_enough():
+    figures = (
+        ("Ind", "SSE", "FGE", "SWA"),
+        ("ESPRO", "Deep ensemble", "MultiSWA", "MultiSWAG"),
+        ("Deep ensemble", "1-simplex", "2-simplex"),
+        ("Modes alone", "Complex"),
+    )
+    assert set(METHODS) == {name for names in figures for name in names}
+    for names in figures:
+        for property_ in ("colour", "dashes", "marker"):
+            assert len({getattr(METHODS[name], property_) for name in names}) == len(names)
     for style in METHODS.values():
         red, green, blue = to_rgb(style.colour)
         assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.65
-    with pytest.raises(UserError, match=r"method 'FG'.*Ind, SSE, FGE, SWA; did you mean 'FGE'"):
+    with pytest.raises(UserError, match=r"method 'FG'.*Ind, SSE, FGE, SWA.*did you mean 'FGE'"):
         method_style("FG")
 
 

@@ -252,3 +252,34 @@ def test_an_unpublished_counterpart_is_refused():
             [load_published("garipov2018_table2")],
             {("Digits", "VGG-16"): ("CIFAR10", "VGG-16")},
         )
+
+
+def test_simplexes_beat_deep_ensembles_in_the_published_figure8():
+    table = load_published("benton2021_figure8")
+    errors = table.pivot_table(
+        index=["dataset", "components"], columns="method", values="test_error", aggfunc="sum"
+    )
+    assert len(errors) == 16 and len(table) == 48
+    # The text: three components, about 6.2 % against 5.7 %.
+    assert errors.loc[("CIFAR-10", 3)].round(1).to_dict() == {
+        "1-simplex": 5.8,
+        "2-simplex": 5.7,
+        "Deep ensemble": 6.2,
+    }
+    assert (errors["1-simplex"] < errors["Deep ensemble"]).all()
+    assert (errors["2-simplex"] < errors["Deep ensemble"]).all()
+    uncertain = table[table["note"] != ""]
+    assert uncertain["components"].tolist() == [4, 6]
+    assert set(uncertain["dataset"] + uncertain["method"]) == {"CIFAR-1001-simplex"}
+
+
+def test_published_times_are_those_of_figure8_and_grow_by_a_sixth_a_vertex():
+    timed = load_published("benton2021_figure_a7")
+    keys = ["dataset", "network", "method", "components"]
+    both = timed.merge(load_published("benton2021_figure8"), on=keys, validate="one_to_one")
+    assert (both["test_error_x"] == both["test_error_y"]).all()
+    each = timed["seconds"] / timed["components"].astype(float)
+    mean = each.groupby(timed["method"]).mean()
+    # Ten epochs of five samples, beside the 300 of the network.
+    ratios = [mean[f"{k}-simplex"] / mean["Deep ensemble"] for k in (1, 2)]
+    assert ratios == pytest.approx([1 + 1 / 6, 1 + 2 / 6], abs=0.03)

@@ -484,7 +484,10 @@ def test_published_weights_are_asked_for(make_recipe, dataset_path, monkeypatch)
     for download in (False, True):
         open_workspace(recipe, dataset_path, CPU, seed=1, download=download)
     given = ("torchvision", 1.0, "ResNet50_Weights.IMAGENET1K_V1")
-    assert asked == [(given, {"download": False}), (given, {"download": True})]
+    assert asked == [
+        (given, {"new_head": False, "download": False}),
+        (given, {"new_head": False, "download": True}),
+    ]
     # Whose weights are loaded afterwards begins with none.
     open_workspace(recipe, dataset_path, CPU)
     assert len(asked) == 2

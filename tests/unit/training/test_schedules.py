@@ -235,3 +235,51 @@ def test_exponential_is_that_of_the_tutorial(hold, factor, epochs, initial) -> N
     assert rate("exponential", epoch=max(hold - 1, 0), **options) == (
         initial if hold else initial * factor
     )
+
+
+def swag_formula(epoch: int) -> float:
+    """What the training script of Maddox et al. sets in an epoch, counted from 0."""
+    start, initial, final = 161, 0.05, 0.01
+    t = epoch / start
+    ratio = final / initial
+    if t <= 0.5:
+        return initial
+    return initial * (1 - (1 - ratio) * (t - 0.5) / 0.4) if t <= 0.9 else initial * ratio
+
+
+def breakpoints(*points: tuple[float, float], **options) -> dict:
+    listed = [{"epoch": epoch, "learning_rate": rate} for epoch, rate in points]
+    return {"points": listed, **options}
+
+
+def test_breakpoints_are_swags_schedule() -> None:
+    options = breakpoints((0.5 * 161, 0.05), (0.9 * 161, 0.01))
+    found = [rate("breakpoints", initial=0.05, epochs=300, epoch=e, **options) for e in range(300)]
+    assert found == pytest.approx([swag_formula(epoch) for epoch in range(300)], rel=1e-12)
+    # The schedule of Garipov et al. counts epochs from 1, so it is the same one later.
+    shares = {"hold": 81.5 / 300, "decay_until": 145.9 / 300, "final": 0.2}
+    same = [
+        rate("piecewise_linear", initial=0.05, epochs=300, epoch=e, **shares) for e in range(300)
+    ]
+    assert found == pytest.approx(same, rel=1e-9)
+
+
+def test_two_breakpoints_at_one_time_are_a_jump() -> None:
+    # The chain of Benton et al. 2021, A.4.
+    options = breakpoints((40, 1e-4), (40, 5e-3), per="iteration")
+
+    def found(epoch: int, progress: float = 0.0) -> float:
+        return rate(
+            "breakpoints", initial=0.01, epochs=75, epoch=epoch, progress=progress, **options
+        )
+
+    assert found(0) == 0.01
+    assert found(20) == pytest.approx((0.01 + 1e-4) / 2)
+    assert found(39, 0.999) == pytest.approx(1e-4, rel=0.01)
+    assert found(40) == found(74, 0.9) == 5e-3
+
+
+def test_a_breakpoint_at_the_start_is_a_jump_from_the_initial_rate() -> None:
+    options = breakpoints((0, 0.5), (2, 0.1))
+    found = [rate("breakpoints", initial=9.0, epochs=4, epoch=e, **options) for e in range(4)]
+    assert found == pytest.approx([0.5, 0.3, 0.1, 0.1])

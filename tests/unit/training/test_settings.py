@@ -152,3 +152,38 @@ def test_a_first_period_longer_than_the_training(snapshots) -> None:
         training(schedule=schedule, snapshots=snapshots)
     whole = training(schedule={**schedule, "period": 4}, snapshots=snapshots)
     assert whole.schedule.name == "cosine_restarts"
+
+
+def points(*epochs: float) -> dict[str, object]:
+    listed = [{"epoch": epoch, "learning_rate": 0.1} for epoch in epochs]
+    return {"schedule": {"name": "breakpoints", "points": listed}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (points(3, 2.5), r"epoch 2.5 comes after epoch 3; give them ascending"),
+        (points(2, 2, 2), r"3 at epoch 2; a jump has two"),
+        (points(1, 4.5, 6), r"points at epoch 4.5, 6 lie beyond the 4 epochs of training"),
+        (points(), "at least 1 item"),
+        (points(-1), "greater than or equal to 0"),
+        ({"snapshots": {"first": 5}}, r"snapshots \[5\] lie beyond the 4 epochs"),
+        ({"snapshots": {"first": 1, "every": 0}}, "greater than 0"),
+    ],
+)
+def test_breakpoints_and_ranges_that_do_not_fit(changes, message) -> None:
+    with pytest.raises(ValidationError, match=message):
+        training(epochs=4, **changes)
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "epochs"),
+    [
+        ({"first": 3}, [3, 4, 5, 6]),
+        ({"first": 0, "every": 4}, [0, 4]),
+        ({"first": 6}, [6]),
+        ({"first": 2, "every": 2}, [2, 4, 6]),
+    ],
+)
+def test_a_range_of_snapshots(snapshots, epochs) -> None:
+    assert training(epochs=6, snapshots=snapshots).snapshot_epochs == epochs

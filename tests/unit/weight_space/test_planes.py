@@ -134,6 +134,14 @@ def test_lattice(plane) -> None:
     )
 
 
+@pytest.mark.parametrize(("third", "left", "right"), [(-2.0, -2.0, 4.0), (7.0, 0.0, 7.0)])
+def test_lattice_covers_a_third_point_beside_the_others(third, left, right) -> None:
+    beside = Plane(torch.tensor([[1.0, 1, 0], [5, 1, 0], [1 + third, 4, 0]]))
+    x, y = beside.lattice(5, 0.5).numpy().T
+    assert (x.min(), x.max()) == pytest.approx((left - 2, right + 2))
+    assert (y.min(), y.max()) == pytest.approx((-1.5, 4.5))
+
+
 @pytest.mark.parametrize(
     "choose",
     [

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -24,18 +24,24 @@ from mode_connectivity.reporting.style import (
     BLACK,
     COLOUR_MAP,
     COLUMN_WIDTH,
+    CONNECTOR_COLOUR,
+    MODE_COLOUR,
+    ORANGE,
     SMALL,
     TEXT_WIDTH,
     line_style,
     new_figure,
 )
 from mode_connectivity.settings import UserError, nearest
+from mode_connectivity.training.simplex_settings import VertexReference
 
 Array = npt.NDArray[Any]
 
-POINT_KINDS = ("endpoint", "bend", "curve", "iterate")
+POINT_KINDS = ("endpoint", "bend", "connector", "curve", "iterate", "sample")
+PROJECTED = ("iterate", "sample")
+"""Kinds of points that do not lie in the plane."""
 
-# Of the lattice's extent on each side: how far a panel grows to show iterates beyond the lattice.
+# Of the lattice's extent on each side: how far a panel grows to show projections beyond it.
 _REACH = 0.5
 # Of the panel: how far the labels of iterates stay from each other and from other marks.
 _LABEL_GAP = 0.14
@@ -49,12 +55,14 @@ class Plane:
     Attributes:
         title: Above the panel.
         grid: ``grid.csv``: a full lattice, ``x`` varying fastest.
-        points: ``points.csv``: ``kind`` (endpoint, bend, curve or iterate), ``t``, ``x``, ``y``;
-            where there are iterates of a training run, projected onto the plane, also ``epoch``
-            and ``distance`` (from the plane).
+        points: ``points.csv``: ``kind`` (endpoint, bend, curve, iterate or sample), ``t``, ``x``,
+            ``y``; where iterates of a training run or samples of the bend are projected onto the
+            plane, also ``distance`` (from the plane), and ``epoch`` or ``label``.
         curve: The name of the curve in the plane, such as Bezier; None where the plane is spanned
             by independent optima: its bend, if it has one, is then drawn as an optimum.
         names: Of the endpoints, such as w70; w1, w2, ... with a hat where there are none.
+        samples: The measurements of the samples, in the order of the points: columns named as in
+            the grid. Their marks have the colours of these.
     """
 
     title: str
@@ -62,6 +70,7 @@ class Plane:
     points: pd.DataFrame
     curve: str | None = None
     names: tuple[str, ...] = ()
+    samples: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -149,20 +158,17 @@ def draw_planes(
         title: A line above all panels.
 
     Returns:
-        The figure and its numbers: ``panel``, ``kind`` (grid, endpoint, bend, curve, iterate),
-        ``label``, ``t``, ``x``, ``y``, where there are iterates ``epoch`` and ``distance``, and a
-        column a quantity, unclipped; values that are not finite are empty and drawn grey.
+        The figure and its numbers: ``panel``, ``kind`` (grid, endpoint, bend, curve, iterate,
+        sample), ``label``, ``t``, ``x``, ``y``, where there are iterates or samples ``epoch`` and
+        ``distance``, and a column a quantity, unclipped; values that are not finite are empty and
+        drawn grey.
 
     Raises:
         UserError: If a column or an endpoint is missing, a grid is no full lattice, the planes
             have different second endpoints, a quantity has no finite value (or, on a logarithmic
             scale, no positive one), or the colour map is unknown.
     """
-    if colour_map not in matplotlib.colormaps:
-        raise UserError(
-            f"{where}: unknown colour map {colour_map!r}{nearest(colour_map, matplotlib.colormaps)}"
-            "; take a name of matplotlib's, such as viridis, cividis, magma"
-        )
+    _check_colour_map(colour_map, where)
     lattices = [_lattice(plane, f"{where}, panel {plane.title!r}") for plane in planes]
     marks = [_marks(plane, f"{where}, panel {plane.title!r}") for plane in planes]
     _check_shared_axis(planes, marks, where)
@@ -184,6 +190,10 @@ def draw_planes(
             remarks.append(remark)
             table[surface.column] = np.nan
             table.loc[table["kind"] == "grid", surface.column] = masked
+            if plane.samples is not None:
+                require_columns(plane.samples, [surface.column], f"{place}, samples")
+                measured = plane.samples[surface.column].to_numpy()
+                table.loc[table["kind"] == "sample", surface.column] = measured
         scale = _ColourScale(values, surface, bands, colour_map, f"{where}, {surface.column!r}")
         for column, plane in enumerate(planes):
             axis = axes[row, column]
@@ -191,6 +201,9 @@ def draw_planes(
             axis.set_ylim(limits[column][1])
             scale.fill(axis, *lattices[column], values[column], _obstacles(marks[column]))
             _draw_marks(axis, plane, marks[column])
+            table = numbers[column]
+            measured = table.loc[table["kind"] == "sample", surface.column].to_numpy()
+            _draw_samples(axis, marks[column], scale.colours(measured))
             heading = plane.title if row == 0 or len(planes) == 1 else ""
             outside = _out_of_sight(marks[column], x_limits, limits[column][1])
             lines = [text for text in (heading, remarks[column], outside) if text]
@@ -203,9 +216,132 @@ def draw_planes(
     across = f"Distance from {symbol(first, hat=hat)} towards {symbol(second, hat=hat)}"
     place = " ($L_2$)" if axes.size == 1 else " ($L_2$, in weight space)"
     # One text, for a legend outside the panels would be drawn over it.
-    figure.supxlabel("\n".join([across + place, *_about_iterates(marks)]), fontsize=8)
+    about = [*_about_iterates(marks), *_about_samples(marks)]
+    figure.supxlabel("\n".join([across + place, *about]), fontsize=8)
     figure.supylabel("Distance orthogonal to it", fontsize=8)
     return figure, pd.concat(numbers, ignore_index=True)
+
+
+def draw_faces(
+    planes: Sequence[Plane],
+    surface: Surface,
+    *,
+    where: str,
+    bands: int = 7,
+    colour_map: str = COLOUR_MAP,
+    title: str | None = None,
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw one quantity over the planes through three vertices of a complex each.
+
+    All panels have one colour scale; contours lie as in `draw_planes`.
+
+    Args:
+        planes: Two panels a row; those without a title have the names of their vertices.
+        surface: The quantity.
+        where: Name of the figure, for messages.
+        bands: Number of colours below the clipping value.
+        colour_map: Name of a matplotlib colour map, dark at the low end.
+        title: A line above all panels.
+
+    Returns:
+        The figure and its numbers: ``panel``, ``kind`` (grid, mode, connector), ``label`` (w0, t1,
+        ...), ``x``, ``y`` and the quantity, unclipped; values that are not finite are empty and
+        drawn grey.
+
+    Raises:
+        UserError: As `draw_planes`, or if a corner is no vertex of a complex.
+    """
+    _check_colour_map(colour_map, where)
+    lattices, marks, values, frames, remarks = [], [], [], [], []
+    for number, plane in enumerate(planes, start=1):
+        place = f"{where}, panel {number}"
+        corners = _vertices(plane, f"{place}, points")
+        panel = plane.title or ", ".join(corners["label"])
+        across, up = lattice = _lattice(plane, place)
+        require_columns(plane.grid, [surface.column], f"{place}, grid")
+        masked, remark = finite(
+            plane.grid[surface.column].to_numpy(), f"{place}, column {surface.column!r}"
+        )
+        frame = _numbers(replace(plane, title=panel), lattice, corners).drop(columns="t")
+        frame[surface.column] = np.nan
+        frame.loc[frame["kind"] == "grid", surface.column] = masked
+        lattices.append(lattice)
+        marks.append(corners)
+        values.append(masked.reshape(len(up), len(across)))
+        frames.append(frame)
+        remarks.append(remark)
+    scale = _ColourScale(values, surface, bands, colour_map, f"{where}, {surface.column!r}")
+    columns = min(2, len(planes))
+    rows = -(-len(planes) // columns)
+    figure = new_figure(COLUMN_WIDTH if columns == 1 else TEXT_WIDTH, 0.5 + 2.3 * rows, title)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis, plane, (across, up), corners, panel, remark in zip(
+        axes.flat, planes, lattices, marks, values, remarks, strict=False
+    ):
+        scale.fill(axis, across, up, panel, _obstacles(corners.assign(kind="endpoint")))
+        _draw_vertices(axis, corners)
+        named = f"Plane through {', '.join(map(vertex_symbol, corners['label']))}"
+        axis.set_title("\n".join(text for text in (plane.title or named, remark) if text))
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+    for axis in axes.flat[len(planes) :]:
+        axis.set_visible(False)
+    scale.add_bar(figure, list(axes.flat))
+    figure.supxlabel("Distance from the first vertex towards the second ($L_2$)", fontsize=8)
+    figure.supylabel("Distance orthogonal to it", fontsize=8)
+    return figure, pd.concat(frames, ignore_index=True)
+
+
+def _vertices(plane: Plane, where: str) -> pd.DataFrame:
+    """Return the three corners of a plane through vertices of a complex: kind, label, x, y."""
+    require_columns(plane.points, ["label", "kind", "x", "y"], where)
+    references = [VertexReference.parse(str(label)) for label in plane.points["label"]]
+    labels = [reference.label for reference in references if reference is not None]
+    if len(labels) != 3 or len(references) != 3:
+        raise UserError(
+            f"{where}: {len(labels)} vertices of a complex among {len(references)} points; a face "
+            "has three and nothing else; name planes through vertices such as espro/1:w0"
+        )
+    kinds = ["mode" if label.startswith("w") else "connector" for label in labels]
+    places = plane.points[["x", "y"]].astype(float).reset_index(drop=True)
+    return places.assign(kind=kinds, label=labels)[["kind", "label", "x", "y"]]
+
+
+def _draw_vertices(axis: Axes, corners: pd.DataFrame) -> None:
+    """Draw a triangle, its modes in blue and its connectors in orange."""
+    places = corners[["x", "y"]].to_numpy()
+    outline = np.vstack([places, places[:1]])
+    axis.plot(
+        outline[:, 0], outline[:, 1], color=BLACK, linestyle=(0, (4, 2)), linewidth=0.9,
+        path_effects=[withStroke(linewidth=1.9, foreground="white")],
+    )  # fmt: skip
+    for kind, label, x, y in corners.itertuples(index=False):
+        is_mode = kind == "mode"
+        axis.plot(
+            [x], [y], marker="o" if is_mode else "D", markersize=5 if is_mode else 4.2,
+            color=MODE_COLOUR if is_mode else CONNECTOR_COLOUR, markeredgecolor="white",
+            markeredgewidth=0.8, zorder=5,
+        )  # fmt: skip
+        away = np.array([x, y]) - places.mean(axis=0)
+        offset = 9 * away / max(float(np.linalg.norm(away)), 1e-300)
+        axis.annotate(
+            vertex_symbol(label), (x, y), xytext=tuple(offset), textcoords="offset points",
+            ha="center", va="center", fontsize=9, zorder=6,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+
+
+def vertex_symbol(label: str) -> str:
+    """Return the label of a vertex as the paper sets it: a mode is a w, a connector a theta."""
+    return symbol(label.replace("t", "theta"))
+
+
+def _check_colour_map(colour_map: str, where: str) -> None:
+    if colour_map not in matplotlib.colormaps:
+        raise UserError(
+            f"{where}: unknown colour map {colour_map!r}{nearest(colour_map, matplotlib.colormaps)}"
+            "; take a name of matplotlib's, such as viridis, cividis, magma"
+        )
 
 
 class _ColourScale:
@@ -276,6 +412,13 @@ class _ColourScale:
             for label in labels:
                 label.set_path_effects([withStroke(linewidth=1.6, foreground="white")])
 
+    def colours(self, values: Array) -> Array:
+        """Return the colours ``[n, 4]`` of values; grey for those that are not finite."""
+        norm = BoundaryNorm(self._levels, self._map.N)
+        colours = np.array(self._map(norm(np.maximum(values, self._lowest))), dtype=np.float64)
+        colours[~np.isfinite(values)] = (0.73, 0.73, 0.73, 1.0)
+        return colours
+
     def add_bar(self, figure: Figure, axes: list[Axes]) -> None:
         """Add the colour bar of the row."""
         clip = f"{self._surface.clip:g}"
@@ -304,14 +447,14 @@ def _new_panels(quantities: int, planes: int, title: str | None) -> tuple[Figure
 
 
 def _limits(lattice: tuple[Array, Array], marks: pd.DataFrame) -> Array:
-    """Return the x and y limits ``[2, 2]`` that hold all but iterates far from the lattice."""
-    is_iterate = (marks["kind"] == "iterate").to_numpy()
+    """Return the x and y limits ``[2, 2]`` that hold all but projections far from the lattice."""
+    is_projected = marks["kind"].isin(PROJECTED).to_numpy()
     points = marks[["x", "y"]].to_numpy()
-    iterates, fixed = points[is_iterate], points[~is_iterate]
+    projected, fixed = points[is_projected], points[~is_projected]
     low = np.minimum([places[0] for places in lattice], fixed.min(axis=0))
     high = np.maximum([places[-1] for places in lattice], fixed.max(axis=0))
     margin, reach = 0.04 * (high - low), _REACH * (high - low)
-    near = iterates[((iterates >= low - reach) & (iterates <= high + reach)).all(axis=1)]
+    near = projected[((projected >= low - reach) & (projected <= high + reach)).all(axis=1)]
     return np.stack(
         [np.vstack([low, near - margin]).min(axis=0), np.vstack([high, near + margin]).max(axis=0)],
         axis=1,
@@ -319,11 +462,13 @@ def _limits(lattice: tuple[Array, Array], marks: pd.DataFrame) -> Array:
 
 
 def _out_of_sight(marks: pd.DataFrame, x: Array, y: Array) -> str:
-    """Return a remark about iterates beyond the limits of a panel."""
-    iterates = marks[marks["kind"] == "iterate"]
-    hidden = iterates[~(iterates["x"].between(*x) & iterates["y"].between(*y))]
+    """Return a remark about projections beyond the limits of a panel."""
+    projected = marks[marks["kind"].isin(PROJECTED)]
+    hidden = projected[~(projected["x"].between(*x) & projected["y"].between(*y))]
     if hidden.empty:
         return ""
+    if (hidden["kind"] == "sample").all():
+        return f"{len(hidden)} samples out of sight"
     epochs = f"{hidden['epoch'].min():g} to {hidden['epoch'].max():g}"
     return f"{len(hidden)} iterates (epochs {epochs}) out of sight"
 
@@ -333,6 +478,17 @@ def _about_iterates(marks: Sequence[pd.DataFrame]) -> list[str]:
     if iterates.empty:
         return []
     return [f"Dots: iterates by epoch, up to {iterates['distance'].max():.3g} off the plane"]
+
+
+def _about_samples(marks: Sequence[pd.DataFrame]) -> list[str]:
+    samples = pd.concat([mark[mark["kind"] == "sample"] for mark in marks])
+    if samples.empty:
+        return []
+    distances = samples["distance"]
+    return [
+        f"Dots: {len(samples)} samples in the colours of their own values, {distances.min():.3g} "
+        f"to {distances.max():.3g} off the plane; orange: their chains"
+    ]
 
 
 def _lattice(plane: Plane, where: str) -> tuple[Array, Array]:
@@ -370,9 +526,16 @@ def _marks(plane: Plane, where: str) -> pd.DataFrame:
             f"{where}: kind {unknown[0]!r}; allowed are {', '.join(POINT_KINDS)}"
             f"{nearest(unknown[0], POINT_KINDS)}; evaluate the plane again"
         )
-    iterates = plane.points["kind"] == "iterate"
-    columns = ["t", "x", "y", *(["epoch", "distance"] if iterates.any() else [])]
-    require_columns(plane.points, columns, where)
+    iterates, samples = (plane.points["kind"] == kind for kind in PROJECTED)
+    columns = ["t", "x", "y"]
+    if iterates.any() or samples.any():
+        columns += ["epoch", "distance"]
+    require_columns(plane.points, [*columns, *(["label"] if samples.any() else [])], where)
+    if plane.samples is not None and len(plane.samples) != samples.sum():
+        raise UserError(
+            f"{where}: {samples.sum()} samples, but {len(plane.samples)} were measured; both are "
+            "of one ensemble: evaluate the plane again"
+        )
     points = plane.points[["kind", *columns]].astype(dict.fromkeys(columns, float))
     if not np.isfinite(points[["x", "y"]].to_numpy()).all():
         raise UserError(f"{where}: a coordinate is not a finite number; evaluate the plane again")
@@ -396,6 +559,9 @@ def _marks(plane: Plane, where: str) -> pd.DataFrame:
         trajectory = points[iterates].sort_values("epoch")
         names += [f"{epoch:g}" for epoch in trajectory["epoch"]]
         marks = pd.concat([marks, trajectory], ignore_index=True)
+    if samples.any():
+        names += plane.points.loc[samples, "label"].astype(str).tolist()
+        marks = pd.concat([marks, points[samples]], ignore_index=True)
     marks.insert(1, "label", names)
     return marks
 
@@ -494,6 +660,22 @@ def _draw_iterates(axis: Axes, marks: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
+def _draw_samples(axis: Axes, marks: pd.DataFrame, colours: Array) -> None:
+    """Draw the chains from end to end that samples of the bend induce, and the samples."""
+    samples = marks.loc[marks["kind"] == "sample", ["x", "y"]].to_numpy()
+    start, end = marks.loc[marks["kind"] == "endpoint", ["x", "y"]].to_numpy()[:2]
+    for sample, colour in zip(samples, colours, strict=True):
+        chain = np.stack([start, sample, end])
+        axis.plot(
+            chain[:, 0], chain[:, 1], color=ORANGE, linewidth=0.7, zorder=2.5,
+            path_effects=[withStroke(linewidth=1.3, foreground="white")],
+        )  # fmt: skip
+        axis.plot(
+            *sample, marker="o", markersize=3.6, color=tuple(colour), markeredgecolor="white",
+            markeredgewidth=0.6, zorder=5.5,
+        )  # fmt: skip
+
+
 def _labelled_epochs(epochs: Array) -> list[int]:
     """Return positions of epochs to label, in the order of importance: ends, then round ones."""
     for step in (1, 2, 5, 10, 20, 50, 100, 200, 500):
@@ -514,7 +696,7 @@ def _obstacles(marks: pd.DataFrame) -> Array:
     steps = np.linspace(0, 1, 20)[:, None]
     corners = _corners(marks)
     points = marks[["x", "y"]].to_numpy()
-    fixed = (marks["kind"] != "iterate").to_numpy()
+    fixed = ~marks["kind"].isin(PROJECTED).to_numpy()
     sides = [start + steps * (end - start) for start, end in pairwise(corners)]
     # The marks' own labels stand a tenth of the panel above or below them.
     texts = points[marks["kind"].isin(["endpoint", "bend"])]

@@ -1,0 +1,114 @@
+"""Ensembles on corrupted test images.
+
+Inputs: ensembles/{ensemble}/, what their members come from, datasets/{dataset}/corruptions/
+Outputs: ensembles/{ensemble}/corruptions/{corruption}/, ensembles/{ensemble}/shift.csv
+"""
+
+
+rule collect_members_under_corruption:
+    """Measure the members on corrupted test images (Benton et al. 2021, figure 11 and C.1)."""
+    input:
+        dataset=ensemble_dataset,
+        images=corrupted_images,
+        members="<results>/ensembles/{ensemble}/members.csv",
+        weights=ensemble_weights,
+    output:
+        predictions="<results>/ensembles/{ensemble}/corruptions/{corruption}/predictions.safetensors",
+        members="<results>/ensembles/{ensemble}/corruptions/{corruption}/members.csv",
+        run="<results>/ensembles/{ensemble}/corruptions/{corruption}/run.json",
+    log:
+        "<logs>/ensembles/{ensemble}/corruptions/{corruption}.log",
+    wildcard_constraints:
+        ensemble=ensembles_by(*SNAPSHOTS, functions=False),
+    conda:
+        "../envs/mode_connectivity.yaml"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=12000,
+        runtime=240,
+    params:
+        recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_ensemble(wildcards.ensemble)),
+        members=ensemble_members,
+        evaluation=plain(CONFIG.evaluation),
+        code=lambda wildcards: script_code(
+            "collect_members_under_corruption.py", CONFIG.recipe_of_ensemble(wildcards.ensemble)
+        ),
+    script:
+        "../workflow/scripts/collect_members_under_corruption.py"
+
+
+use rule collect_members_under_corruption as collect_averages_under_corruption with:
+    # The averages are what collect_members has written.
+    input:
+        dataset=ensemble_dataset,
+        images=corrupted_images,
+        members="<results>/ensembles/{ensemble}/members.csv",
+        averages="<results>/ensembles/{ensemble}/weights",
+    wildcard_constraints:
+        ensemble=ensembles_by(*AVERAGES),
+
+
+use rule collect_members_under_corruption as collect_swag_members_under_corruption with:
+    # The same draws as on clean images.
+    wildcard_constraints:
+        ensemble=ensembles_by("swag"),
+    params:
+        swag=lambda wildcards: swag_settings(wildcards.ensemble),
+
+
+rule collect_simplex_points_under_corruption:
+    """Measure points of the complexes of several seeds (ESPRO) on corrupted test images."""
+    input:
+        unpack(simplex_ensemble_sources),
+        images=corrupted_images,
+        members="<results>/ensembles/{ensemble}/members.csv",
+    output:
+        predictions="<results>/ensembles/{ensemble}/corruptions/{corruption}/predictions.safetensors",
+        members="<results>/ensembles/{ensemble}/corruptions/{corruption}/members.csv",
+        run="<results>/ensembles/{ensemble}/corruptions/{corruption}/run.json",
+    log:
+        "<logs>/ensembles/{ensemble}/corruptions/{corruption}.log",
+    wildcard_constraints:
+        ensemble=ensembles_by("simplex", functions=False),
+    conda:
+        "../envs/mode_connectivity.yaml"
+    threads: CONFIG.threads
+    resources:
+        mem_mb=12000,
+        runtime=240,
+    params:
+        recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_ensemble(wildcards.ensemble)),
+        simplex=lambda wildcards: simplex_settings(CONFIG.ensembles[wildcards.ensemble].simplex),
+        ensemble=lambda wildcards: plain(CONFIG.ensembles[wildcards.ensemble], exclude=["budgets"]),
+        evaluation=plain(CONFIG.evaluation),
+        code=lambda wildcards: script_code(
+            "collect_simplex_points_under_corruption.py",
+            CONFIG.recipe_of_ensemble(wildcards.ensemble),
+        ),
+    script:
+        "../workflow/scripts/collect_simplex_points_under_corruption.py"
+
+
+rule evaluate_ensemble_under_shift:
+    """Measure the ensembles of each budget on corrupted images, after temperature scaling."""
+    input:
+        members="<results>/ensembles/{ensemble}/members.csv",
+        predictions=ensemble_predictions,
+        corrupted=predictions_under_corruptions,
+    output:
+        metrics="<results>/ensembles/{ensemble}/shift.csv",
+        ensembles="<results>/ensembles/{ensemble}/shift.safetensors",
+    log:
+        "<logs>/ensembles/{ensemble}_shift.log",
+    conda:
+        "../envs/mode_connectivity.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        corruptions=lambda wildcards: CONFIG.corruptions_of(wildcards.ensemble),
+        seeds=lambda wildcards: CONFIG.ensembles[wildcards.ensemble].seeds,
+        budgets=lambda wildcards: CONFIG.ensembles[wildcards.ensemble].budgets,
+        code=script_code("evaluate_ensemble_under_shift.py"),
+    script:
+        "../workflow/scripts/evaluate_ensemble_under_shift.py"

@@ -1,0 +1,58 @@
+"""Measure points of the complexes of several seeds as members, and keep them as functions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mode_connectivity.device import describe_device, select_device
+from mode_connectivity.ensembling.settings import SimplexEnsembleSettings
+from mode_connectivity.ensembling.simplex_functions import collect_simplex_functions
+from mode_connectivity.evaluation.settings import EvaluationSettings
+from mode_connectivity.evaluation.simplexes import SimplexSource
+from mode_connectivity.job import running_job
+from mode_connectivity.layout import weights_in
+from mode_connectivity.training.networks import open_workspace
+from mode_connectivity.training.recipes import RecipeSettings
+from mode_connectivity.training.simplex_settings import SimplexSettings
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+if __name__ == "__main__":
+    with running_job(Path(snakemake.log[0]), threads=snakemake.config["threads"]) as job:
+        device = select_device(snakemake.config["device"])
+        recipe = RecipeSettings(**snakemake.params.recipe)
+        simplex = SimplexSettings(**snakemake.params.simplex)
+        ensemble = SimplexEnsembleSettings(**snakemake.params.ensemble)
+        dataset = Path(snakemake.input.dataset)
+        files = list(snakemake.input.sources)
+        if ensemble.connectors:
+            sources = [SimplexSource(vertices=Path(path)) for path in files]
+        else:
+            texts = [simplex.references(seed) for seed in ensemble.seeds]
+            sources = [
+                SimplexSource(modes=[weights_in(files.pop(0), text) for text in of_seed])
+                for of_seed in texts
+            ]
+        collect_simplex_functions(
+            ensemble,
+            simplex,
+            sources,
+            open_workspace(recipe, dataset, device),
+            EvaluationSettings(**snakemake.params.evaluation),
+            table=Path(snakemake.output.members),
+            functions=Path(snakemake.output.functions),
+            fingerprint=[
+                dict(snakemake.params),
+                job.identify(dataset, *(path for source in sources for path in source.files)),
+            ],
+        )
+        job.record(
+            Path(snakemake.output.run),
+            settings={
+                key: snakemake.params[key]
+                for key in ("recipe", "simplex", "ensemble", "evaluation")
+            },
+            code=snakemake.params.code,
+            device=describe_device(device),
+            threads=snakemake.config["threads"],
+        )
