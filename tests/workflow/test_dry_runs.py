@@ -40,8 +40,32 @@ GOTMARE2018 = (
     "evaluate_curve_snapshots 6, evaluate_plane 2, measure_distances 1, make_table 1, "
     "make_figure 10"
 )
-DATASETS = {"demo": 7, "paper": 7}
-"""Prepared for both papers: at the paper scale they share CIFAR-10."""
+BENTON2021 = {
+    "demo": (
+        "prepare_dataset 7, corrupt_dataset 3, train_network 33, train_curve 2, "
+        "train_simplex 24, evaluate_plane 10, evaluate_simplex 22, "
+        "evaluate_simplex_ensemble 8, collect_simplex_functions 2, collect_functions 1, "
+        "collect_subspace_functions 1, collect_members 4, collect_bend_samples 1, "
+        "collect_swag_members 1, average_weights 1, evaluate_ensemble 3, "
+        "collect_members_under_corruption 3, collect_averages_under_corruption 3, "
+        "collect_swag_members_under_corruption 3, collect_simplex_points_under_corruption 3, "
+        "evaluate_ensemble_under_shift 4, make_table 6, make_figure 19"
+    ),
+    "paper": (
+        "prepare_dataset 7, corrupt_dataset 19, train_network 45, train_curve 2, "
+        "train_simplex 58, evaluate_plane 10, evaluate_simplex 82, "
+        "evaluate_simplex_ensemble 13, collect_simplex_functions 2, collect_functions 1, "
+        "collect_subspace_functions 1, collect_members 5, collect_bend_samples 1, "
+        "collect_swag_members 1, average_weights 1, evaluate_ensemble 4, "
+        "collect_members_under_corruption 19, collect_averages_under_corruption 19, "
+        "collect_swag_members_under_corruption 19, "
+        "collect_simplex_points_under_corruption 19, evaluate_ensemble_under_shift 4, "
+        "make_table 6, make_figure 19"
+    ),
+}
+SHARED = {"demo": "prepare_dataset 5, train_network 11", "paper": "prepare_dataset 4"}
+"""Made once for more than one paper: the demo's networks of Garipov et al. are those that the
+simplexes of Benton et al. begin with."""
 PLANES = "prepare_dataset 1, train_network 3, train_curve 2, evaluate_plane 3, make_figure 1"
 CONNECTIONS = (
     "prepare_dataset 1, train_network 7, train_curve 6, evaluate_curve_snapshots 6, make_figure 1"
@@ -74,6 +98,59 @@ ARTEFACTS = {
             "prepare_dataset 1, train_network 27, collect_members 2, evaluate_ensemble 2, "
             "make_figure 1"
         ),
+        "benton2021_figure4": "prepare_dataset 1, train_network 7, train_simplex 2, make_figure 1",
+        "benton2021_figure5": (
+            "prepare_dataset 1, train_network 2, train_simplex 1, evaluate_simplex 6, make_figure 1"
+        ),
+        "benton2021_figure_a4a": (
+            "prepare_dataset 1, train_network 6, train_simplex 3, make_figure 1"
+        ),
+        "benton2021_figure8": (
+            "prepare_dataset 1, train_network 4, train_simplex 4, evaluate_simplex 8, "
+            "evaluate_simplex_ensemble 2, collect_members 1, evaluate_ensemble 1, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure9": (
+            "prepare_dataset 1, train_network 3, train_simplex 3, evaluate_simplex 3, "
+            "evaluate_simplex_ensemble 1, collect_members 1, evaluate_ensemble 1, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure11": (
+            "prepare_dataset 1, corrupt_dataset 3, train_network 6, train_simplex 3, "
+            "evaluate_simplex 3, evaluate_simplex_ensemble 1, collect_members 1, "
+            "collect_swag_members 1, average_weights 1, collect_members_under_corruption 3, "
+            "collect_averages_under_corruption 3, collect_swag_members_under_corruption 3, "
+            "collect_simplex_points_under_corruption 3, evaluate_ensemble_under_shift 4, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_c1": (
+            "prepare_dataset 1, corrupt_dataset 3, train_network 6, train_simplex 3, "
+            "evaluate_simplex 3, evaluate_simplex_ensemble 1, collect_members 1, "
+            "collect_swag_members 1, average_weights 1, collect_members_under_corruption 3, "
+            "collect_averages_under_corruption 3, collect_swag_members_under_corruption 3, "
+            "collect_simplex_points_under_corruption 3, evaluate_ensemble_under_shift 4, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure_a3": (
+            "prepare_dataset 1, train_network 1, train_simplex 3, evaluate_simplex 3, "
+            "evaluate_simplex_ensemble 3, make_figure 1"
+        ),
+        "benton2021_figure_a4b": (
+            "prepare_dataset 1, train_network 1, train_simplex 1, evaluate_simplex 1, make_figure 1"
+        ),
+        "benton2021_figure_a6": (
+            "prepare_dataset 1, train_network 2, train_simplex 1, evaluate_simplex 2, make_figure 1"
+        ),
+        "benton2021_figure_a7": (
+            "prepare_dataset 1, train_network 4, train_simplex 4, evaluate_simplex 8, "
+            "evaluate_simplex_ensemble 2, collect_members 1, evaluate_ensemble 1, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure_a8": (
+            "prepare_dataset 1, train_network 2, train_simplex 2, evaluate_simplex 2, "
+            "evaluate_simplex_ensemble 1, collect_members 1, evaluate_ensemble 1, "
+            "make_figure 1"
+        ),
     },
     "paper": {
         # Of each network three from scratch, three of SSE and three or six of FGE.
@@ -99,6 +176,60 @@ ARTEFACTS = {
         ),
         "garipov2018_figure6": (
             "prepare_dataset 1, train_network 9, collect_members 2, evaluate_ensemble 2, "
+            "make_figure 1"
+        ),
+        "benton2021_figure4": "prepare_dataset 2, train_network 11, train_simplex 2, make_figure 1",
+        "benton2021_figure5": (
+            "prepare_dataset 1, train_network 2, train_simplex 1, evaluate_simplex 12, "
+            "make_figure 1"
+        ),
+        "benton2021_figure_a4a": (
+            "prepare_dataset 1, train_network 8, train_simplex 4, make_figure 1"
+        ),
+        "benton2021_figure8": (
+            "prepare_dataset 2, train_network 16, train_simplex 16, evaluate_simplex 32, "
+            "evaluate_simplex_ensemble 4, collect_members 2, evaluate_ensemble 2, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure9": (
+            "prepare_dataset 1, train_network 8, train_simplex 8, evaluate_simplex 16, "
+            "evaluate_simplex_ensemble 2, collect_members 1, evaluate_ensemble 1, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure11": (
+            "prepare_dataset 1, corrupt_dataset 19, train_network 6, train_simplex 3, "
+            "evaluate_simplex 3, evaluate_simplex_ensemble 1, collect_members 1, "
+            "collect_swag_members 1, average_weights 1, collect_members_under_corruption 19, "
+            "collect_averages_under_corruption 19, collect_swag_members_under_corruption 19, "
+            "collect_simplex_points_under_corruption 19, evaluate_ensemble_under_shift 4, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_c1": (
+            "prepare_dataset 1, corrupt_dataset 19, train_network 6, train_simplex 3, "
+            "evaluate_simplex 3, evaluate_simplex_ensemble 1, collect_members 1, "
+            "collect_swag_members 1, average_weights 1, collect_members_under_corruption 19, "
+            "collect_averages_under_corruption 19, collect_swag_members_under_corruption 19, "
+            "collect_simplex_points_under_corruption 19, evaluate_ensemble_under_shift 4, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure_a3": (
+            "prepare_dataset 1, train_network 3, train_simplex 15, evaluate_simplex 15, "
+            "evaluate_simplex_ensemble 5, make_figure 1"
+        ),
+        "benton2021_figure_a4b": (
+            "prepare_dataset 1, train_network 8, train_simplex 8, evaluate_simplex 8, make_figure 1"
+        ),
+        "benton2021_figure_a6": (
+            "prepare_dataset 2, train_network 4, train_simplex 2, evaluate_simplex 4, make_figure 1"
+        ),
+        "benton2021_figure_a7": (
+            "prepare_dataset 2, train_network 16, train_simplex 16, evaluate_simplex 32, "
+            "evaluate_simplex_ensemble 4, collect_members 2, evaluate_ensemble 2, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure_a8": (
+            "prepare_dataset 1, train_network 4, train_simplex 4, evaluate_simplex 4, "
+            "evaluate_simplex_ensemble 1, collect_members 1, evaluate_ensemble 1, "
             "make_figure 1"
         ),
     },
@@ -135,6 +266,29 @@ ARTEFACTS = {
         "gotmare2018_figure8": CONNECTIONS,
         "gotmare2018_figure9": CONNECTIONS,
         "gotmare2018_figure10": CONNECTIONS,
+        "benton2021_figure2": (
+            "prepare_dataset 1, train_network 2, train_curve 1, evaluate_plane 1, "
+            "collect_bend_samples 1, make_figure 1"
+        ),
+        "benton2021_figure3": (
+            "prepare_dataset 1, train_network 2, train_simplex 1, evaluate_plane 4, make_figure 1"
+        ),
+        "benton2021_figure6": (
+            "prepare_dataset 1, train_network 1, train_simplex 1, evaluate_plane 4, make_figure 1"
+        ),
+        "benton2021_figure_a2": "make_figure 1",
+        "benton2021_figure7": (
+            "prepare_dataset 1, train_network 1, train_simplex 1, "
+            "collect_simplex_functions 1, make_figure 1"
+        ),
+        "benton2021_figure10": (
+            "prepare_dataset 1, train_network 5, train_curve 1, train_simplex 5, "
+            "collect_simplex_functions 1, collect_functions 1, collect_subspace_functions 1, "
+            "make_table 1, make_figure 1"
+        ),
+        "benton2021_figure_a5": (
+            "prepare_dataset 1, train_network 1, train_simplex 1, evaluate_plane 1, make_figure 1"
+        ),
     },
 }
 TABLE2_ROW = "prepare_dataset 1, train_network 2, train_curve 2, evaluate_curve 3, make_table 1"
@@ -222,15 +376,16 @@ def jobs(empty: Project) -> dict[str, Jobs]:
     found = {}
     for scale, rows in ROWS.items():
         artefacts = [*ARTEFACTS[scale], *ARTEFACTS["both"], *rows]
-        targets = ["all", "garipov2018", "gotmare2018", "datasets", *artefacts]
+        targets = ["all", "garipov2018", "gotmare2018", "benton2021", "datasets", *artefacts]
         found[scale] = Jobs(empty, scale, targets)
     return found
 
 
 def everything(scale: str) -> dict[str, int]:
-    """Return the jobs of both papers, which share nothing but data sets."""
-    both = Counter(named(GARIPOV2018[scale])) + Counter(named(GOTMARE2018))
-    return {**both, "prepare_dataset": DATASETS[scale]}
+    """Return the jobs of all papers together."""
+    every = Counter(named(GARIPOV2018[scale])) + Counter(named(GOTMARE2018))
+    every += Counter(named(BENTON2021[scale]))
+    return dict(every - Counter(named(SHARED[scale])))
 
 
 @pytest.mark.parametrize("scale", ["demo", "paper"])
@@ -238,7 +393,9 @@ def test_everything(jobs, scale) -> None:
     assert jobs[scale].counts("all") == everything(scale)
     assert jobs[scale].counts("garipov2018") == named(GARIPOV2018[scale])
     assert jobs[scale].counts("gotmare2018") == named(GOTMARE2018)
-    assert jobs[scale].counts("datasets") == {"prepare_dataset": DATASETS[scale]}
+    assert jobs[scale].counts("benton2021") == named(BENTON2021[scale])
+    prepared = everything(scale)["prepare_dataset"]
+    assert jobs[scale].counts("datasets") == {"prepare_dataset": prepared}
 
 
 @pytest.mark.parametrize("scale", ["demo", "paper"])
