@@ -535,7 +535,7 @@ def part_content(section, name):
         case "planes":
             return titles(CONFIG.recipe_of_plane(name))
         case "complexes" | "samples":
-            simplex = ComplexReference.parse("/".join(name.split("/")[:2])).simplex
+            simplex = ComplexReference.parse("{}/{}".format(*name.split("/"))).simplex
             settings = CONFIG.simplexes[simplex]
             facts = {"labels": settings.labels, "simplexes": settings.simplexes}
             return {**facts, **titles(CONFIG.recipe_of_simplex(simplex))}
