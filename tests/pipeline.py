@@ -251,6 +251,7 @@ ensembles:
   regression: {method: independent, recipes: [regression], seeds: [1, 2]}
   regression_espro: {method: simplex, simplex: regression_espro, connectors: 1, seeds: [1]}
   regression_subspace: {method: subspace, curve: regression_bezier, samples: 5}
+  narrow_subspace: {method: subspace, curve: narrow_bezier, samples: 3}
 
 artefacts:
   garipov2018_table1:
@@ -334,7 +335,8 @@ ITERATES = "results/demo/curves/perceptron_iterates/grid.csv"
 ELSEWHERE = "results/demo/curves/narrow_elsewhere_polychain/grid.csv"
 """No artefact shows these curves."""
 ESPRO = "results/demo/ensembles/narrow_espro/metrics.csv"
-EVERYTHING = ("all", ITERATES, ELSEWHERE, ESPRO)
+SUBSPACE = "results/demo/ensembles/narrow_subspace/members.csv"
+EVERYTHING = ("all", ITERATES, ELSEWHERE, ESPRO, SUBSPACE)
 
 SOURCES = (
     *("Snakefile", "config.yaml", "config", "envs", "profiles"),
@@ -450,6 +452,7 @@ RULES = (
     "collect_functions",
     "collect_swag_members",
     "collect_bend_samples",
+    "collect_subspace_members",
     "collect_subspace_functions",
     "corrupt_dataset",
     "collect_members_under_corruption",

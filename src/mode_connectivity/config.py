@@ -361,6 +361,9 @@ class _Loader:
         self.mistakes.append((place, keys, text))
 
     def load(self) -> Config:
+        self.raw["artefacts"] = {
+            name: _without_empty(record) for name, record in self.raw["artefacts"].items()
+        }
         for section in SECTIONS:
             records = self.raw[section]
             for name in [name for name in records if not _is_name(name)]:
@@ -1589,6 +1592,13 @@ def merge(base: Any, over: Any) -> Any:
         )
         merged[key] = copy.deepcopy(value) if old is None or renamed else merge(old, value)
     return merged
+
+
+def _without_empty(record: Any) -> Any:
+    """Take out what is left empty: an entry of the scale's that is not wanted."""
+    if not isinstance(record, Mapping):
+        return record
+    return {key: _without_empty(value) for key, value in record.items() if value is not None}
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -16,6 +16,8 @@ from PIL import Image
 from pipeline import CHECKOUT, Project
 from safetensors.torch import load_file, save_file
 
+from mode_connectivity.config import merge
+
 DOCS = CHECKOUT / "docs"
 
 
@@ -88,10 +90,9 @@ def adding(tmp_path: Path) -> Project:
         torch.manual_seed(seed)
         network = scope["two_layers"](input_shape=(3, 32, 32), classes=2, hidden=128)
         save_file(network.state_dict(), tmp_path / "weights" / f"{name}.safetensors")
-    config: dict[str, object] = {}
+    config: dict[str, Any] = {}
     for block in _blocks("adding.md", "yaml"):
-        for section, records in yaml.safe_load(block).items():
-            config[section] = {**config.get(section, {}), **records}
+        config = merge(config, yaml.safe_load(block))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     return Project(tmp_path)
 

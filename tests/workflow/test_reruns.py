@@ -14,11 +14,13 @@ from pipeline import EVERYTHING, Project, copy_checkout
 FIGURES = {
     *(f"garipov2018_figure{number}" for number in range(1, 9)),
     *(f"gotmare2018_figure{number}" for number in (1, 2, 3, 4, 7)),
+    *(f"benton2021_figure{number}" for number in (2, 10, 11)),
 }
 PLANE_FIGURES = {f"figures/garipov2018_figure{number}" for number in (1, 7, 8)}
 ITERATES_FIGURES = {f"figures/gotmare2018_figure{number}" for number in (2, 3, 7)}
 PLANES = {
     *(f"planes/preresnet8_{name}" for name in ("independent", "bezier", "polychain")),
+    "planes/preresnet8_swag",
     "planes/narrow_sgdr",
 }
 SNAPSHOTS = {"curves/preresnet8_polychain/snapshots"}
@@ -29,6 +31,7 @@ CURVES = {
     *(f"curves/lstm_{name}" for name in ("segment", "bezier", "polychain")),
     *(f"curves/narrow_{name}" for name in ("bezier", "sgdr_segment", "sgdr_polychain")),
     "curves/narrow_elsewhere_polychain",
+    "curves/regression_bezier",
 }
 NETWORKS = {
     *(f"networks/{recipe}/seed{seed}" for recipe in ("perceptron", "narrow") for seed in (1, 2)),
@@ -36,6 +39,7 @@ NETWORKS = {
     *(f"networks/preresnet8_fge{epoch}/seed{seed}" for epoch in (1, 2) for seed in (1, 2, 3)),
     *(f"networks/lstm/seed{seed}" for seed in (1, 2)),
     *(f"networks/narrow_{name}/seed1" for name in ("finetuned", "sgdr")),
+    *(f"networks/regression/seed{seed}" for seed in (1, 2)),
 }
 EVALUATIONS = {f"networks/preresnet8/seed{seed}/evaluation" for seed in (1, 2, 3)}
 ENSEMBLES = {
@@ -44,8 +48,12 @@ ENSEMBLES = {
     "ensembles/narrow_finetuned",
 }
 SIMPLEXES = {
-    *(f"simplexes/narrow_espro/seed1{part}" for part in ("", "/connectors1")),
-    "ensembles/narrow_espro",
+    *(
+        f"simplexes/{recipe}_espro/seed1{part}"
+        for recipe in ("narrow", "preresnet8")
+        for part in ("", "/connectors1")
+    ),
+    *(f"ensembles/{recipe}_espro" for recipe in ("narrow", "preresnet8")),
 }
 POINTS = "ensembles/preresnet8_polychain"
 TABLES = {
