@@ -31,7 +31,6 @@ CURVES = {
     *(f"curves/lstm_{name}" for name in ("segment", "bezier", "polychain")),
     *(f"curves/narrow_{name}" for name in ("bezier", "sgdr_segment", "sgdr_polychain")),
     "curves/narrow_elsewhere_polychain",
-    "curves/regression_bezier",
 }
 NETWORKS = {
     *(f"networks/{recipe}/seed{seed}" for recipe in ("perceptron", "narrow") for seed in (1, 2)),
@@ -39,7 +38,6 @@ NETWORKS = {
     *(f"networks/preresnet8_fge{epoch}/seed{seed}" for epoch in (1, 2) for seed in (1, 2, 3)),
     *(f"networks/lstm/seed{seed}" for seed in (1, 2)),
     *(f"networks/narrow_{name}/seed1" for name in ("finetuned", "sgdr")),
-    *(f"networks/regression/seed{seed}" for seed in (1, 2)),
 }
 EVALUATIONS = {f"networks/preresnet8/seed{seed}/evaluation" for seed in (1, 2, 3)}
 ENSEMBLES = {
@@ -55,14 +53,33 @@ SIMPLEXES = {
     ),
     *(f"ensembles/{recipe}_espro" for recipe in ("narrow", "preresnet8")),
 }
+SAMPLES = {"ensembles/preresnet8_swag", "ensembles/preresnet8_curve_swag"}
+SUBSPACES = {"ensembles/narrow_subspace"}
+SHIFTED = {
+    f"ensembles/preresnet8_{name}/{part}"
+    for name in ("espro", "independent", "weight_average", "swag")
+    for part in ("corruptions/gaussian_noise", "shift")
+}
+SHIFT_REPORTS = {"tables/benton2021_figure11", "figures/benton2021_figure11"}
+FUNCTIONS = {f"ensembles/regression{way}" for way in ("", "_espro", "_subspace")}
+FUNCTION_REPORTS = {"tables/benton2021_figure10", "figures/benton2021_figure10"}
+REGRESSION = FUNCTIONS | {
+    *(f"networks/regression/seed{seed}" for seed in (1, 2)),
+    "curves/regression_bezier",
+    "simplexes/regression_espro/seed1",
+}
 POINTS = "ensembles/preresnet8_polychain"
 TABLES = {
     *(f"tables/garipov2018_{name}" for name in ("table1_shapes", "table2_shapes", "table3_words")),
     *(f"tables/garipov2018_{name}" for name in ("imagenet", "curve_ensemble", "trivial_path")),
     "tables/gotmare2018_modes_shapes",
+    *(f"tables/benton2021_figure{number}" for number in (10, 11)),
 }
 REPORTS = TABLES | {f"figures/{name}" for name in FIGURES} | {"figures/garipov2018_trivial_path"}
-DATASETS = {"datasets/shapes", "datasets/words"}
+DATASETS = {
+    *(f"datasets/{name}" for name in ("shapes", "words", "regression")),
+    "datasets/shapes/corruptions/gaussian_noise",
+}
 
 
 def jobs(files: Iterable[str]) -> set[str]:
@@ -82,6 +99,8 @@ def jobs(files: Iterable[str]) -> set[str]:
             path.parts[0] == "ensembles"
         ):
             found.add(f"{path.parent}/metrics")
+        elif path.stem == "shift":
+            found.add(f"{path.parent}/shift")
         else:
             found.add(str(path.parent))
     return found
@@ -102,17 +121,19 @@ def trained(recipe: str) -> set[str]:
     bent = {name for name in curves if name.endswith(("bezier", "polychain", "iterates"))}
     ensembles = {name for name in ENSEMBLES if f"/{recipe}_" in name}
     planes = {name for name in PLANES if f"/{recipe}_" in name}
-    simplexes = {name for name in SIMPLEXES if f"/{recipe}_" in name}
-    if simplexes:
+    simplexes = {name for name in SIMPLEXES | SUBSPACES if f"/{recipe}_" in name}
+    if simplexes & SIMPLEXES:
         simplexes |= metrics({f"ensembles/{recipe}_espro"})
     return networks | bent | grids(curves) | planes | ensembles | metrics(ensembles) | simplexes
 
 
-RESIDUAL = trained("preresnet8") | EVALUATIONS | {POINTS} | SNAPSHOTS | GEOMETRIES
+RESIDUAL = (
+    trained("preresnet8") | EVALUATIONS | {POINTS} | SNAPSHOTS | GEOMETRIES | SAMPLES | SHIFTED
+)
 RESIDUAL_REPORTS = {
     name
     for name in REPORTS
-    if not name.endswith(("figure3", "trivial_path", "table3_words", "imagenet"))
+    if not name.endswith(("figure3", "trivial_path", "table3_words", "imagenet", "figure10"))
 }
 
 
@@ -140,7 +161,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def test_the_names_above_are_all_there_is(finished) -> None:
     everything = finished.outdated(*EVERYTHING, options=["--forceall"])
     kinds = trained("perceptron") | trained("narrow") | trained("lstm") | RESIDUAL
-    assert jobs(everything) == DATASETS | kinds | REPORTS
+    assert jobs(everything) == DATASETS | kinds | REGRESSION | REPORTS
 
 
 def test_nothing_is_to_be_done_twice(finished) -> None:
@@ -176,13 +197,19 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
             | {POINTS}
             | ENSEMBLES
             | metrics(ENSEMBLES)
+            | SIMPLEXES - {f"simplexes/{recipe}_espro/seed1" for recipe in ("narrow", "preresnet8")}
+            | metrics(f"ensembles/{recipe}_espro" for recipe in ("narrow", "preresnet8"))
+            | SAMPLES
+            | SUBSPACES
+            | SHIFTED
+            | FUNCTIONS
             # Distances are none of it.
             | REPORTS - {"figures/gotmare2018_figure4"},
             id="batch size of the evaluation",
         ),
         pytest.param(
             {"datasets": {"shapes": {"title": "Forms"}}},
-            REPORTS - {"tables/garipov2018_table3_words"},
+            REPORTS - {"tables/garipov2018_table3_words"} - FUNCTION_REPORTS,
             id="title of the data",
         ),
         pytest.param(
@@ -223,7 +250,12 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
         ),
         pytest.param(
             {"ensembles": {"preresnet8_weight_average": {"budgets": [1, 3]}}},
-            {"ensembles/preresnet8_weight_average/metrics", "tables/garipov2018_table1_shapes"},
+            {
+                "ensembles/preresnet8_weight_average/metrics",
+                "ensembles/preresnet8_weight_average/shift",
+                "tables/garipov2018_table1_shapes",
+                *SHIFT_REPORTS,
+            },
             id="budgets of an ensemble",
         ),
         pytest.param(
@@ -233,6 +265,9 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
                 *(f"ensembles/preresnet8_{name}" for name in ("fast_geometric", "weight_average")),
                 "ensembles/preresnet8_fast_geometric/metrics",
                 "ensembles/preresnet8_weight_average/metrics",
+                "ensembles/preresnet8_weight_average/corruptions/gaussian_noise",
+                "ensembles/preresnet8_weight_average/shift",
+                *SHIFT_REPORTS,
                 "tables/garipov2018_table1_shapes",
                 "figures/garipov2018_figure5",
                 "figures/garipov2018_figure6",
@@ -328,7 +363,7 @@ def test_touched_files_and_edited_words_rerun_nothing(edited) -> None:
             "src/mode_connectivity/evaluation/planes.py",
             "CURVE_POINTS = 61",
             "CURVE_POINTS = 62",
-            PLANES | PLANE_FIGURES | {"figures/gotmare2018_figure3"},
+            PLANES | PLANE_FIGURES | {"figures/gotmare2018_figure3", "figures/benton2021_figure2"},
             id="library, planes",
         ),
         pytest.param(
