@@ -176,6 +176,7 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
             {
                 "curves/narrow_bezier",
                 "curves/narrow_bezier/grid",
+                *SUBSPACES,
                 "figures/garipov2018_figure3",
             },
             id="learning rate of a curve",
