@@ -155,9 +155,7 @@ def corrupted_images(wildcards):
 
 def ensemble_predictions(wildcards):
     """What the members of an ensemble predict on clean images, in one file or one a seed."""
-    if CONFIG.ensembles[wildcards.ensemble].method == "simplex":
-        return simplex_ensemble_files("predictions.safetensors")(wildcards)
-    return [result(f"{layout.ensemble(wildcards.ensemble)}/predictions.safetensors")]
+    return [result(path) for path in predictions_of(wildcards.ensemble)]
 
 
 def predictions_under_corruptions(wildcards):
@@ -327,17 +325,18 @@ def simplex_points_inputs(wildcards):
 
 def simplex_ensemble_files(name):
     """An input function: a file of what was measured of the complex of each seed."""
+    return lambda wildcards: [
+        result(f"{folder}/{name}") for folder in simplex_evaluations(wildcards.ensemble)
+    ]
 
-    def files(wildcards):
-        ensemble = CONFIG.ensembles[wildcards.ensemble]
-        return [
-            result(
-                f"{layout.simplex_evaluation(ensemble.simplex, seed, ensemble.connectors)}/{name}"
-            )
-            for seed in ensemble.seeds
-        ]
 
-    return files
+def simplex_evaluations(name):
+    """The folders of what was measured of the complex of each seed of an ensemble."""
+    ensemble = CONFIG.ensembles[name]
+    return [
+        layout.simplex_evaluation(ensemble.simplex, seed, ensemble.connectors)
+        for seed in ensemble.seeds
+    ]
 
 
 def simplex_ensemble_sources(wildcards):
@@ -514,13 +513,9 @@ def trainings_of_network(text):
 
 def predictions_of(ensemble):
     """The files with the predictions of an ensemble's members, one a seed for simplexes."""
-    settings = CONFIG.ensembles[ensemble]
     folders = [layout.ensemble(ensemble)]
-    if settings.method == "simplex":
-        folders = [
-            layout.simplex_evaluation(settings.simplex, seed, settings.connectors)
-            for seed in settings.seeds
-        ]
+    if CONFIG.ensembles[ensemble].method == "simplex":
+        folders = simplex_evaluations(ensemble)
     return [f"{folder}/predictions.safetensors" for folder in folders]
 
 

@@ -6,7 +6,7 @@ once. Nothing here imports torch: Snakemake reads the config while it parses.
 
 import copy
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -809,16 +809,19 @@ class _CrossChecks:
         match = REFERENCE.fullmatch(curve.start)
         return self.recipes.get(curve.recipe or (match["recipe"] if match is not None else ""))
 
+    def _not_augmented(self, datasets: Collection[str], which: str) -> None:
+        """Check that no recipe asks for transforms of examples that have none."""
+        for name, recipe in self.recipes.items():
+            if recipe.dataset in datasets and recipe.training.augmentation.transforms:
+                self.say(
+                    ["recipes", name, "training", "augmentation"],
+                    f"data set {recipe.dataset!r} {which} not augmented: leave the transforms out",
+                )
+
     def _texts(self) -> None:
         """Check what cannot be asked of a text."""
         texts = {name for name, data in self.datasets.items() if isinstance(data, TextSettings)}
-        for name, recipe in self.recipes.items():
-            if recipe.dataset in texts and recipe.training.augmentation.transforms:
-                self.say(
-                    ["recipes", name, "training", "augmentation"],
-                    f"data set {recipe.dataset!r} is a text, which is not augmented: leave the "
-                    "transforms out",
-                )
+        self._not_augmented(texts, "is a text, which is")
         for name, curve in self.curves.items():
             of_curve = self._recipe_of_curve(name)
             if curve.predictions and of_curve is not None and of_curve.dataset in texts:
@@ -843,13 +846,7 @@ class _CrossChecks:
     def _points(self) -> None:
         """Check what cannot be asked of points: transforms; and of a subspace without a bend."""
         points = {name for name, data in self.datasets.items() if isinstance(data, POINTS)}
-        for name, recipe in self.recipes.items():
-            if recipe.dataset in points and recipe.training.augmentation.transforms:
-                self.say(
-                    ["recipes", name, "training", "augmentation"],
-                    f"data set {recipe.dataset!r} has points, which are not augmented: leave the "
-                    "transforms out",
-                )
+        self._not_augmented(points, "has points, which are")
         for name, ensemble in self.ensembles.items():
             if isinstance(ensemble, SubspaceEnsembleSettings):
                 curve = self.curves.get(ensemble.curve)

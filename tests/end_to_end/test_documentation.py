@@ -43,7 +43,7 @@ def test_every_snakemake_command_has_a_plan(command: str, tmp_path: Path) -> Non
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(CHECKOUT / "Snakefile")]
     place = ["--dry-run", "--quiet", "all", "--directory", str(tmp_path)]
     planned = subprocess.run(
-        [*snakemake, *place, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+        [*snakemake, *place, *arguments], capture_output=True, text=True, check=False, cwd=CHECKOUT
     )
     assert planned.returncode == 0, planned.stderr
 

@@ -1,12 +1,11 @@
 """Figures of complexes in the config: the vertices, planes and connectors that they show."""
 
-import textwrap
 from pathlib import Path
 
 import pytest
-import yaml
+from small_configs import load, write_scale
 
-from mode_connectivity.config import Config, ConfigError, artefact_parts, load_config
+from mode_connectivity.config import ConfigError, artefact_parts
 
 CONFIG = """
 datasets:
@@ -36,14 +35,7 @@ artefacts:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "config" / "demo"
-    folder.mkdir(parents=True)
-    (folder / "all.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def load(root: Path, text: str = "{}") -> Config:
-    return load_config(yaml.safe_load(textwrap.dedent(text)), root)
+    return write_scale(tmp_path, CONFIG)
 
 
 def test_parts(root) -> None:

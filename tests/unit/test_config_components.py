@@ -1,12 +1,11 @@
 """Ensembles of components and samples in the config: what artefacts show, and wrong references."""
 
-import textwrap
 from pathlib import Path
 
 import pytest
-import yaml
+from small_configs import load, write_scale
 
-from mode_connectivity.config import Config, ConfigError, artefact_parts, load_config
+from mode_connectivity.config import ConfigError, artefact_parts
 
 CONFIG = """
 datasets:
@@ -49,14 +48,7 @@ artefacts:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "config" / "demo"
-    folder.mkdir(parents=True)
-    (folder / "all.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def load(root: Path, text: str = "{}") -> Config:
-    return load_config(yaml.safe_load(textwrap.dedent(text)), root)
+    return write_scale(tmp_path, CONFIG)
 
 
 def test_parts_are_measured_ensembles_and_what_they_cost(root) -> None:

@@ -1,12 +1,11 @@
 """Two spirals, regressions and subspaces in the config."""
 
-import textwrap
 from pathlib import Path
 
 import pytest
-import yaml
+from small_configs import load, write_scale
 
-from mode_connectivity.config import Config, ConfigError, artefact_parts, load_config
+from mode_connectivity.config import ConfigError, artefact_parts
 from mode_connectivity.ensembling.settings import SubspaceEnsembleSettings
 
 CONFIG = """
@@ -43,14 +42,7 @@ artefacts:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "config" / "demo"
-    folder.mkdir(parents=True)
-    (folder / "all.yaml").write_text(CONFIG)
-    return tmp_path
-
-
-def load(root: Path, text: str = "{}") -> Config:
-    return load_config(yaml.safe_load(textwrap.dedent(text)), root)
+    return write_scale(tmp_path, CONFIG)
 
 
 def test_loaded(root) -> None:

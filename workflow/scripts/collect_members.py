@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mode_connectivity.device import describe_device, select_device
-from mode_connectivity.ensembling.members import Member, average_weights, collect_members
+from mode_connectivity.ensembling.members import average_weights, collect_members, members_in
 from mode_connectivity.ensembling.settings import SwagSettings
 from mode_connectivity.ensembling.swag import collect_samples, network_components
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.job import running_job
-from mode_connectivity.layout import weights_in
 from mode_connectivity.training.networks import open_workspace
-from mode_connectivity.training.recipes import NetworkReference, RecipeSettings
+from mode_connectivity.training.recipes import RecipeSettings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -23,14 +22,7 @@ if __name__ == "__main__":
         settings = EvaluationSettings(**snakemake.params.evaluation)
         dataset = Path(snakemake.input.dataset)
         workspace = open_workspace(recipe, dataset, device)
-        members = [
-            Member(
-                NetworkReference.parse(member["member"]),
-                member["epoch"],
-                weights_in(path, member["member"]),
-            )
-            for member, path in zip(snakemake.params.members, snakemake.input.weights, strict=True)
-        ]
+        members = members_in(snakemake.params.members, snakemake.input.weights)
         files = [dataset, *(member.weights for member in members)]
         fingerprint = [dict(snakemake.params), job.identify(*files)]
         if (averages := snakemake.output.get("averages")) is not None:

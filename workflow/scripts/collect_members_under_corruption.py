@@ -11,11 +11,10 @@ from mode_connectivity.ensembling.corrupted_members import (
     stored_members,
     swag_members,
 )
-from mode_connectivity.ensembling.members import Member, averaged_weights
+from mode_connectivity.ensembling.members import Member, averaged_weights, members_in
 from mode_connectivity.ensembling.settings import SwagSettings
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.job import running_job
-from mode_connectivity.layout import weights_in
 from mode_connectivity.training.networks import open_workspace
 from mode_connectivity.training.recipes import NetworkReference, RecipeSettings
 
@@ -37,16 +36,7 @@ if __name__ == "__main__":
                 for each in references
             ]
         else:
-            members = [
-                Member(
-                    NetworkReference.parse(member["member"]),
-                    member["epoch"],
-                    weights_in(path, member["member"]),
-                )
-                for member, path in zip(
-                    snakemake.params.members, snakemake.input.weights, strict=True
-                )
-            ]
+            members = members_in(snakemake.params.members, snakemake.input.weights)
         if (swag := snakemake.params.get("swag")) is not None:
             members_of_seed = swag_members(members, SwagSettings(**swag), workspace)
         else:

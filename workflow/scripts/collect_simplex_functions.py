@@ -7,9 +7,8 @@ from mode_connectivity.device import describe_device, select_device
 from mode_connectivity.ensembling.settings import SimplexEnsembleSettings
 from mode_connectivity.ensembling.simplex_functions import collect_simplex_functions
 from mode_connectivity.evaluation.settings import EvaluationSettings
-from mode_connectivity.evaluation.simplexes import SimplexSource
+from mode_connectivity.evaluation.simplexes import sources_of_seeds
 from mode_connectivity.job import running_job
-from mode_connectivity.layout import weights_in
 from mode_connectivity.training.networks import open_workspace
 from mode_connectivity.training.recipes import RecipeSettings
 from mode_connectivity.training.simplex_settings import SimplexSettings
@@ -24,15 +23,10 @@ if __name__ == "__main__":
         simplex = SimplexSettings(**snakemake.params.simplex)
         ensemble = SimplexEnsembleSettings(**snakemake.params.ensemble)
         dataset = Path(snakemake.input.dataset)
-        files = list(snakemake.input.sources)
-        if ensemble.connectors:
-            sources = [SimplexSource(vertices=Path(path)) for path in files]
-        else:
-            texts = [simplex.references(seed) for seed in ensemble.seeds]
-            sources = [
-                SimplexSource(modes=[weights_in(files.pop(0), text) for text in of_seed])
-                for of_seed in texts
-            ]
+        of_seeds = sources_of_seeds(
+            simplex, ensemble.connectors, ensemble.seeds, snakemake.input.sources
+        )
+        sources = list(of_seeds.values())
         collect_simplex_functions(
             ensemble,
             simplex,

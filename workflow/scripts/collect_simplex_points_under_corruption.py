@@ -10,9 +10,8 @@ from mode_connectivity.ensembling.corrupted_members import (
 )
 from mode_connectivity.ensembling.settings import SimplexEnsembleSettings
 from mode_connectivity.evaluation.settings import EvaluationSettings
-from mode_connectivity.evaluation.simplexes import SimplexSource
+from mode_connectivity.evaluation.simplexes import sources_of_seeds
 from mode_connectivity.job import running_job
-from mode_connectivity.layout import weights_in
 from mode_connectivity.training.networks import open_workspace
 from mode_connectivity.training.recipes import RecipeSettings
 from mode_connectivity.training.simplex_settings import SimplexSettings
@@ -27,17 +26,9 @@ if __name__ == "__main__":
         simplex = SimplexSettings(**snakemake.params.simplex)
         ensemble = SimplexEnsembleSettings(**snakemake.params.ensemble)
         dataset, images = Path(snakemake.input.dataset), Path(snakemake.input.images)
-        files = list(snakemake.input.sources)
-        sources = {
-            seed: (
-                SimplexSource(vertices=Path(files.pop(0)))
-                if ensemble.connectors
-                else SimplexSource(
-                    modes=[weights_in(files.pop(0), text) for text in simplex.references(seed)]
-                )
-            )
-            for seed in ensemble.seeds
-        }
+        sources = sources_of_seeds(
+            simplex, ensemble.connectors, ensemble.seeds, snakemake.input.sources
+        )
         workspace = open_workspace(recipe, dataset, device)
         collect_members_under_corruption(
             simplex_members(ensemble, simplex, sources, workspace),

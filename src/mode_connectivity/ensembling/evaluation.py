@@ -72,13 +72,7 @@ def evaluate_ensemble(
         UserError: a member is missing or not a number, members and predictions are not of one
             evaluation, or a budget needs more seeds than there are.
     """
-    table = read_members(members)
-    stored = StoredPredictions(predictions) if isinstance(predictions, Path) else predictions
-    if len(stored) != len(table):
-        raise UserError(
-            f"{stored.path}: predictions of {len(stored)} members, but {members} lists "
-            f"{len(table)}; both are of one evaluation: collect the members again"
-        )
+    table, stored = open_members(members, predictions)
     of_seed = members_of_seeds(table, seeds, members)
     for budget in budgets:
         if not 1 <= budget <= len(seeds):
@@ -180,6 +174,28 @@ def read_members(path: Path) -> pd.DataFrame:
             "collect the members again"
         )
     return table
+
+
+def open_members(
+    members: Path, predictions: Path | StoredPredictions
+) -> tuple[pd.DataFrame, StoredPredictions]:
+    """Read the members of an ensemble and open what they predict.
+
+    Args:
+        members: ``members.csv``.
+        predictions: ``predictions.safetensors``, or what is open already.
+
+    Raises:
+        UserError: one is missing, damaged or of another evaluation than the other.
+    """
+    table = read_members(members)
+    stored = StoredPredictions(predictions) if isinstance(predictions, Path) else predictions
+    if len(stored) != len(table):
+        raise UserError(
+            f"{stored.path}: predictions of {len(stored)} members, but {members} lists "
+            f"{len(table)}; both are of one evaluation: collect the members again"
+        )
+    return table, stored
 
 
 def members_of_seeds(table: pd.DataFrame, seeds: Sequence[int], path: Path) -> dict[int, list[int]]:

@@ -1,9 +1,10 @@
 """Members of ensembles: trained networks in files, measured one after the other."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor
 
 from mode_connectivity.evaluation.batch_norm import batch_norms, reestimate_statistics
-from mode_connectivity.evaluation.curves import evaluate_family, write_predictions
+from mode_connectivity.evaluation.curves import measure_members
 from mode_connectivity.evaluation.evaluator import statistics_batches
-from mode_connectivity.evaluation.functions import write_function_values
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
+from mode_connectivity.layout import weights_in
 from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.networks import StoredNetworks, Workspace
@@ -24,6 +25,11 @@ from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.family import norm
 
 MEASURED = ("norm", "test_loss", "test_nll", "test_error", "test_rmse")
+
+
+def measured_columns(grid: pd.DataFrame) -> pd.DataFrame:
+    """Return what a table of members tells of each: those of its columns that a grid has."""
+    return grid[[name for name in MEASURED if name in grid]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,23 @@ class Member:
     def training(self) -> tuple[str, int]:
         """The recipe and the seed."""
         return self.reference.recipe, self.reference.seed
+
+
+def members_in(named: Iterable[Mapping[str, Any]], paths: Iterable[str]) -> list[Member]:
+    """Return the members of an ensemble in what a job was given for them.
+
+    Args:
+        named: of each ``member``, its reference, and ``epoch``.
+        paths: of each its weights or, for a snapshot, the folder of snapshots.
+    """
+    return [
+        Member(
+            NetworkReference.parse(each["member"]),
+            each["epoch"],
+            weights_in(path, each["member"]),
+        )
+        for each, path in zip(named, paths, strict=True)
+    ]
 
 
 def collect_members(
@@ -73,20 +96,17 @@ def collect_members(
     progress = Progress(table.parent, fingerprint)
     networks = StoredNetworks([member.weights for member in members], workspace)
     indices = torch.arange(len(members), dtype=torch.float64).unsqueeze(1)
-    evaluation = evaluate_family(
+    grid = measure_members(
         networks,
         indices,
         workspace,
         training,
         settings,
-        parts=("test",),
-        predictions=True,
+        table=table,
+        functions=functions,
         progress=progress,
     )
-    write_predictions(evaluation, workspace.dataset.test.targets, table.parent, True)
-    if functions is not None:
-        write_function_values(functions, networks, indices, workspace)
-    frame = evaluation.grid[[name for name in MEASURED if name in evaluation.grid]]
+    frame = measured_columns(grid)
     frame.insert(1, "distance", list(_steps(members, networks.vectors())))
     names = pd.DataFrame(
         {

@@ -12,7 +12,7 @@ import pandas as pd
 from mode_connectivity.data.corruption_settings import SEVERITIES
 from mode_connectivity.ensembling.evaluation import (
     members_of_seeds,
-    read_members,
+    open_members,
     save_arrays,
     uncertainty,
 )
@@ -151,13 +151,7 @@ def evaluate_ensemble_under_shift(
         UserError: members and predictions are not of one evaluation or of one test set, or a
             temperature would be reported on examples that it is fitted on.
     """
-    table = read_members(members)
-    clean = StoredPredictions(predictions) if isinstance(predictions, Path) else predictions
-    if len(clean) != len(table):
-        raise UserError(
-            f"{clean.path}: predictions of {len(clean)} members, but {members} lists "
-            f"{len(table)}; collect the members again"
-        )
+    table, clean = open_members(members, predictions)
     of_seed = members_of_seeds(table, seeds, members)
     shifted = {name: PredictionsUnderCorruption(path) for name, path in corruptions.items()}
     examples = _examples(clean, shifted)

@@ -7,10 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mode_connectivity.ensembling.members import MEASURED
+from mode_connectivity.ensembling.members import measured_columns
 from mode_connectivity.ensembling.settings import SimplexEnsembleSettings
-from mode_connectivity.evaluation.curves import evaluate_family, write_predictions
-from mode_connectivity.evaluation.functions import write_function_values
+from mode_connectivity.evaluation.curves import measure_members
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.evaluation.simplexes import SimplexSource, simplex_points
 from mode_connectivity.files import write_frame
@@ -49,18 +48,16 @@ def collect_simplex_functions(
     """
     family, parameters, counts = _joined(ensemble, simplex, sources, workspace)
     progress = Progress(table.parent, fingerprint)
-    evaluation = evaluate_family(
+    grid = measure_members(
         family,
         parameters,
         workspace,
         simplex.training,
         settings,
-        parts=("test",),
-        predictions=True,
+        table=table,
+        functions=functions,
         progress=progress,
     )
-    write_predictions(evaluation, workspace.dataset.test.targets, table.parent, True)
-    write_function_values(functions, family, parameters, workspace)
     places = [
         (seed, sample)
         for seed, count in zip(ensemble.seeds, counts, strict=True)
@@ -72,8 +69,7 @@ def collect_simplex_functions(
     start = f"{ensemble.simplex}/"
     members = [f"{start}{seed}:{ensemble.connectors}:{sample}" for seed, sample in places]
     names.insert(0, "member", members)
-    measured = evaluation.grid[[name for name in MEASURED if name in evaluation.grid]]
-    write_frame(table, names.join(measured))
+    write_frame(table, names.join(measured_columns(grid)))
     progress.finish()
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from mode_connectivity.ensembling.evaluation import evaluate_ensemble
+from mode_connectivity.ensembling.members import measured_columns
 from mode_connectivity.ensembling.predictions import JoinedPredictions
 from mode_connectivity.files import write_frame
 from mode_connectivity.settings import UserError
-
-MEASURED = ("norm", "test_loss", "test_nll", "test_error")
 
 
 def evaluate_simplex_ensemble(
@@ -54,9 +53,16 @@ def evaluate_simplex_ensemble(
                 f"points of simplex {simplex}"
             )
         grid = grid.iloc[:points]
-        names = pd.DataFrame({"simplex": simplex, "seed": seed, "connectors": connectors, **grid})
-        names.insert(0, "member", [f"{simplex}/{seed}:{connectors}:{n}" for n in grid["sample"]])
-        frames.append(names[["member", "simplex", "seed", "connectors", "sample", *MEASURED]])
+        names = pd.DataFrame(
+            {
+                "member": [f"{simplex}/{seed}:{connectors}:{n}" for n in grid["sample"]],
+                "simplex": simplex,
+                "seed": seed,
+                "connectors": connectors,
+                "sample": grid["sample"],
+            }
+        )
+        frames.append(names.join(measured_columns(grid)))
     write_frame(members, pd.concat(frames, ignore_index=True))
     evaluate_ensemble(
         members,

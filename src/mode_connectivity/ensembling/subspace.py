@@ -8,9 +8,8 @@ from torch import Tensor
 from mode_connectivity.ensembling.settings import SubspaceEnsembleSettings
 from mode_connectivity.ensembling.slice_sampling import elliptical_slice_sampling
 from mode_connectivity.evaluation.batch_norm import batch_norms, reestimate_statistics
-from mode_connectivity.evaluation.curves import evaluate_family, write_predictions
+from mode_connectivity.evaluation.curves import measure_members
 from mode_connectivity.evaluation.evaluator import statistics_batches
-from mode_connectivity.evaluation.functions import write_function_values
 from mode_connectivity.evaluation.metrics import measure
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
@@ -109,20 +108,16 @@ def collect_subspace_members(
         seed=ensemble.seed,
     )
     progress = Progress(table.parent, fingerprint)
-    evaluation = evaluate_family(
+    frame = measure_members(
         subspace,
         chain,
         workspace,
         training,
         settings,
-        parts=("test",),
-        predictions=True,
+        table=table,
+        functions=functions,
         progress=progress,
     )
-    write_predictions(evaluation, workspace.dataset.test.targets, table.parent, True)
-    if functions is not None:
-        write_function_values(functions, subspace, chain, workspace)
-    frame = evaluation.grid
     frame.insert(len(subspace.parameter_names), "log_likelihood", levels.numpy())
     frame.insert(0, "member", [f"{ensemble.curve}#{number}" for number in range(len(frame))])
     frame.insert(1, "seed", ensemble.seed)

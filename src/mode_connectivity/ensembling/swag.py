@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mode_connectivity.ensembling.members import Member
 from mode_connectivity.ensembling.settings import SwagSettings
-from mode_connectivity.evaluation.curves import evaluate_family, write_predictions
+from mode_connectivity.evaluation.curves import measure_members
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
 from mode_connectivity.settings import UserError
@@ -277,20 +277,19 @@ def collect_samples(
     progress = Progress(table.parent, fingerprint)
     family = SwagSamples(components, sampling, workspace)
     parameters = family.parameters()
-    evaluation = evaluate_family(
+    grid = measure_members(
         family,
         parameters,
         workspace,
         training,
         settings,
         parts=parts,
-        predictions=True,
+        table=table,
         progress=progress,
     )
-    write_predictions(evaluation, workspace.dataset.test.targets, table.parent, True)
     rows = []
     for component, sample in parameters.long().tolist():
         facts = list(components[component].facts.items())
         rows.append(dict([*facts[:1], ("sample", sample + 1), *facts[1:]]))
-    write_frame(table, pd.DataFrame(rows).join(evaluation.grid.loc[:, "norm":]))
+    write_frame(table, pd.DataFrame(rows).join(grid.loc[:, "norm":]))
     progress.finish()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mode_connectivity.evaluation.evaluator import Evaluation, evaluate
+from mode_connectivity.evaluation.functions import write_function_values
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
 from mode_connectivity.tensors import save_tensors
@@ -175,18 +176,62 @@ def evaluate_network(
         fingerprint: identifies the job.
     """
     progress = Progress(metrics.parent, fingerprint)
-    evaluation = evaluate_family(
+    grid = measure_members(
         Point(workspace.flat.vector),
         torch.empty(1, 0, dtype=torch.float64),
         workspace,
         training,
         settings,
+        parts=(),
+        table=metrics,
+        progress=progress,
+    )
+    write_frame(metrics, grid.drop(columns="coefficient_0"))
+    progress.finish()
+
+
+def measure_members(
+    family: Family,
+    parameters: Tensor,
+    workspace: Workspace,
+    training: TrainingSettings,
+    settings: EvaluationSettings,
+    *,
+    parts: Sequence[str] = ("test",),
+    table: Path,
+    functions: Path | None = None,
+    progress: Progress,
+) -> pd.DataFrame:
+    """Measure points of a family and keep what they predict.
+
+    Args:
+        family: the family.
+        parameters: a row a point, float64 [T, D].
+        workspace: the network and the data set.
+        training: whose weight decay and augmentation hold for the measurements.
+        settings: how to measure.
+        parts: of the data set, those that are measured, the test set among them; all if empty.
+        table: where the caller writes its table; the predictions go beside it.
+        functions: takes the functions that the points are, see `write_function_values`.
+        progress: where the measured points are kept until the caller has written its outputs.
+
+    Returns:
+        The grid: one row a point.
+    """
+    evaluation = evaluate_family(
+        family,
+        parameters,
+        workspace,
+        training,
+        settings,
+        parts=parts,
         predictions=True,
         progress=progress,
     )
-    write_predictions(evaluation, workspace.dataset.test.targets, metrics.parent, True)
-    write_frame(metrics, evaluation.grid.drop(columns="coefficient_0"))
-    progress.finish()
+    write_predictions(evaluation, workspace.dataset.test.targets, table.parent, True)
+    if functions is not None:
+        write_function_values(functions, family, parameters, workspace)
+    return evaluation.grid
 
 
 def write_predictions(

@@ -1,15 +1,16 @@
 """Simplexes and complexes, measured at points that are drawn from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mode_connectivity.evaluation.curves import evaluate_family, write_predictions
+from mode_connectivity.evaluation.curves import measure_members
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
+from mode_connectivity.layout import weights_in
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.loop import derive_seed
 from mode_connectivity.training.networks import StoredNetworks, Workspace
@@ -41,6 +42,30 @@ class SimplexSource:
     def files(self) -> list[Path]:
         """The files that there are."""
         return [*self.modes] if self.vertices is None else [self.vertices]
+
+
+def sources_of_seeds(
+    settings: SimplexSettings, connectors: int, seeds: Sequence[int], paths: Iterable[str]
+) -> dict[int, SimplexSource]:
+    """Return by seed where a complex comes from, in what a job was given for it.
+
+    Args:
+        settings: the complex.
+        connectors: how many of them belong to it.
+        seeds: its seeds.
+        paths: the vertices of each seed or, without connectors, the modes of each.
+    """
+    given = iter(paths)
+    return {
+        seed: (
+            SimplexSource(vertices=Path(next(given)))
+            if connectors
+            else SimplexSource(
+                modes=[weights_in(next(given), text) for text in settings.references(seed)]
+            )
+        )
+        for seed in seeds
+    }
 
 
 def simplex_points(
@@ -106,18 +131,16 @@ def evaluate_simplex(
     """
     progress = Progress(grid.parent, fingerprint)
     family, parameters = simplex_points(settings, source, connectors, workspace, seed=seed)
-    evaluation = evaluate_family(
+    frame = measure_members(
         family,
         parameters,
         workspace,
         settings.training,
         evaluation_settings,
         parts=() if settings.measure_train else ("test",),
-        predictions=True,
+        table=grid,
         progress=progress,
     )
-    write_predictions(evaluation, workspace.dataset.test.targets, grid.parent, True)
-    frame = evaluation.grid
     del frame[family.parameter_names[0]]
     frame.insert(0, "sample", range(1, len(frame) + 1))
     write_frame(grid, frame)
