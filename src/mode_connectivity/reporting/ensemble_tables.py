@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from mode_connectivity.ensembling.predictions import (
     StoredPredictions,
@@ -31,6 +30,7 @@ from mode_connectivity.reporting.summaries import (
     percentile_interval,
     read_correct,
     resampled_errors,
+    student_quantile,
     t_interval,
 )
 from mode_connectivity.settings import UserError
@@ -217,7 +217,7 @@ def welch_interval(values: Floats, base: Floats, level: float = LEVEL) -> Interv
         return difference, difference
     freedoms = np.array([len(values) - 1, len(base) - 1])
     freedom = shares.sum() ** 2 / (shares**2 / freedoms).sum()
-    half_width = float(stats.t.ppf(0.5 + level / 2, freedom) * np.sqrt(shares.sum()))
+    half_width = float(student_quantile(0.5 + level / 2, freedom) * np.sqrt(shares.sum()))
     return difference - half_width, difference + half_width
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.special import logsumexp, ndtr, ndtri
 
 from mode_connectivity.ensembling.predictions import open_tensors
 from mode_connectivity.reporting.rendering import Column, Layout
@@ -121,7 +120,7 @@ def _row(ensemble: EvaluatedFunctions) -> dict[str, Any]:
         "members": len(values),
         "runs": 1,
     }
-    below = norm.cdf(targets, loc=values, scale=ensemble.noise).mean(axis=0)
+    below = ndtr((targets - values) / ensemble.noise).mean(axis=0)
     per_example = {
         "test_nll": mixture_nll(values, targets, ensemble.noise**2),
         "test_nll_likelihood": mixture_nll(values, targets, ensemble.noise_variance),
@@ -142,8 +141,9 @@ def mixture_nll(values: Array, targets: Array, variance: float) -> Array:
         targets: [N].
         variance: of every component.
     """
-    densities = norm.logpdf(targets, loc=values, scale=variance**0.5)
-    nll: Array = np.log(len(values)) - logsumexp(densities, axis=0)
+    exponents = -((targets - values) ** 2) / (2 * variance)
+    normalisation = np.log(len(values)) + 0.5 * np.log(2 * np.pi * variance)
+    nll: Array = normalisation - logsumexp(exponents, axis=0)
     return nll
 
 
@@ -154,7 +154,7 @@ def _of_true_function(
     x = functions.inputs[:, 0]
     values = functions.values.astype(np.float64)
     deviation = values.std(axis=0)
-    covered = np.abs(functions.targets - values.mean(axis=0)) <= norm.ppf(0.975) * deviation
+    covered = np.abs(functions.targets - values.mean(axis=0)) <= ndtri(0.975) * deviation
     seen = np.zeros(len(x), dtype=bool)
     for low, high in intervals:
         seen |= (x >= low) & (x <= high)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from scipy import stats
+from scipy.special import stdtrit
 
 from mode_connectivity.settings import UserError
 
@@ -311,12 +311,23 @@ def bootstrap_test_error(
     return intervals
 
 
+def student_quantile(probability: float, freedom: float) -> float:
+    """Return a quantile of Student's t distribution.
+
+    As ``scipy.stats.t.ppf``, whose module takes as long to import as a figure to draw.
+
+    Args:
+        probability: below the quantile.
+        freedom: degrees of freedom.
+    """
+    return float(stdtrit(freedom, probability))
+
+
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Student's t interval of the mean of independent runs; (NaN, NaN) for fewer than two."""
     if len(values) < 2:
         return np.nan, np.nan
     mean = float(np.mean(values))
-    half_width = float(
-        stats.t.ppf(0.5 + level / 2, len(values) - 1) * stats.sem(np.asarray(values, float))
-    )
+    standard_error = np.std(values, ddof=1) / np.sqrt(len(values))
+    half_width = float(student_quantile(0.5 + level / 2, len(values) - 1) * standard_error)
     return mean - half_width, mean + half_width

@@ -36,4 +36,6 @@ def save(figure: Figure, numbers: pd.DataFrame, stem: Path) -> None:
         with paper_style():
             for suffix, metadata in _METADATA.items():
                 figure.savefig(drafts[suffix], format=suffix[1:], metadata=metadata)
+                # The next format takes this layout: finding it again is a fifth of the job's time.
+                figure.set_layout_engine("none")
         numbers.to_csv(drafts[".csv"], index=False, lineterminator="\n")
