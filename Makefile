@@ -6,7 +6,12 @@ CORES ?= all
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: reproduce test lint format bench clean
+SLURM_PROGRAMS := munged slurmctld slurmd sbatch
+SLURM_INSTALL := apt-get update --quiet=2 && apt-get install --yes --quiet=2 \
+	--no-install-recommends munge slurm-client slurmctld slurmd
+EXECUTOR := build/slurm_executor
+
+.PHONY: reproduce test test-slurm lint format bench clean
 
 ## make the environment, run the demo, say where the tables and figures are
 reproduce: $(INSTALLED)
@@ -15,6 +20,20 @@ reproduce: $(INSTALLED)
 ## make the environment and pass every test
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2
+
+## run the pipeline on a real SLURM cluster of four nodes, started on this machine and stopped again
+test-slurm: $(INSTALLED) $(EXECUTOR)/.installed
+	@PATH="$$PATH:/usr/sbin"; for program in $(SLURM_PROGRAMS); do \
+		command -v $$program > /dev/null || missing=$$program; done; \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && $(SLURM_INSTALL); } || \
+		{ echo "$$missing is missing; run this as root, or before it: $(SLURM_INSTALL)"; exit 1; }
+	$(BIN)/python -m pytest -m slurm --numprocesses 0 tests/slurm
+
+# A folder of its own: with the executor installed, Snakemake looks for SLURM at every start.
+$(EXECUTOR)/.installed: tests/slurm/requirements.txt $(INSTALLED)
+	rm -rf $(EXECUTOR)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(EXECUTOR) --requirement $<
+	@touch $@
 
 ## formatters, linters and types
 lint: $(INSTALLED)
@@ -42,4 +61,4 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv .snakemake .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .snakemake $(EXECUTOR) .mypy_cache .pytest_cache .ruff_cache

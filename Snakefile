@@ -29,6 +29,9 @@ pathvars:
     logs=f"{CONFIG.results}/{CONFIG.scale}/logs",
 
 
+container: CONFIG.container
+
+
 include: "rules/data.smk"
 include: "rules/networks.smk"
 include: "rules/curves.smk"
@@ -72,6 +75,21 @@ rule datasets:
     input:
         [result(layout.dataset(name)) for name in used_datasets()],
     localrule: True
+
+
+check_rules_of_profile()
+
+
+# All of it, as of several Snakemake keeps only the last.
+onstart:
+    check_cluster()
+    check_devices()
+    announce_planned_cost()
+    redated = date_back(Path(CONFIG.results, CONFIG.scale))
+    if redated:
+        print(
+            f"{redated} files of {CONFIG.results} were dated in the future; they are dated now"
+        )
 
 
 onsuccess:

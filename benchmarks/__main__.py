@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from benchmarks import (
+    checkpoints,
     data,
     demo,
     ensembles,
@@ -31,6 +32,7 @@ MEASUREMENTS = {
     "ensembles": ensembles.measure,
     "data": data.measure,
     "memory": memory.measure,
+    "checkpoints": checkpoints.measure,
     "demo": demo.measure,
 }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import cache
 
 # Jobs run the library of this checkout, which is the one whose code is fingerprinted.
 LIBRARY = str(Path(workflow.basedir) / "src")
@@ -13,24 +14,29 @@ from snakemake.exceptions import WorkflowError
 
 from mode_connectivity import layout
 from mode_connectivity.config import POINTS, artefact_names, artefact_parts, load_config
+from mode_connectivity.cuda import check_cuda
 from mode_connectivity.ensembling.settings import SwagSettings
 from mode_connectivity.data.corruption_settings import CORRUPTION_NAMES
-from mode_connectivity.files import canonical_json
+from mode_connectivity.files import canonical_json, date_back
 from mode_connectivity.networks import registry
 from mode_connectivity.provenance import code_fingerprint
 from mode_connectivity.reporting.settings import ArtefactSettings, artefact_base
+from mode_connectivity.resources import estimate
+from mode_connectivity.run_checks import check_profile, check_results, check_slurm
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.recipes import NetworkReference, is_weight_file
 from mode_connectivity.training.simplex_settings import ComplexReference, VertexReference
 
 try:
     CONFIG = load_config(config, Path(workflow.basedir), workflow.configfiles)
+    if workflow.is_main_process:
+        check_results(Path(CONFIG.results, CONFIG.scale))
 except UserError as error:
     raise WorkflowError(str(error))
 
 # Scripts read these; a key that was left empty has its default. Threads among them, because
 # Snakemake gives a job fewer where there are fewer cores, and sums would end in other digits.
-config.update(CONFIG.model_dump(include={"data", "device", "download", "threads"}))
+config.update(CONFIG.model_dump(include={"data", "device", "download", "jobs_per_gpu", "threads"}))
 
 
 wildcard_constraints:
@@ -44,6 +50,69 @@ wildcard_constraints:
     corruption="|".join(CORRUPTION_NAMES),
     simplex="|".join(CONFIG.simplexes) or "none",
     connectors=r"0|[1-9]\d*",
+
+
+def check_devices():
+    """Refuse a run with jobs for CUDA that, as far as is known, get none; others may go on."""
+    planned = workflow.dag.needrun_jobs(exclude_finished=False)
+    if (
+        CONFIG.device == "cuda"
+        and workflow.is_main_process
+        and not workflow.touch
+        and any(job.resources.get("gpu") or job.resources.get("gres") for job in planned)
+    ):
+        try:
+            check_cuda(
+                this_torch=not workflow.deployment_settings.deployment_method,
+                this_machine=workflow.local_exec,
+            )
+        except UserError as error:
+            raise WorkflowError(str(error))
+
+
+def check_rules_of_profile():
+    """Refuse settings for rules that there are not; Snakemake would leave them out in silence."""
+    given = workflow.resource_settings
+    asked = {"set-resources": given.overwrite_resources, "set-threads": given.overwrite_threads}
+    try:
+        check_profile(asked, [rule.name for rule in workflow.rules])
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+def check_cluster():
+    """Refuse a run on SLURM that would fail job by job."""
+    if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
+        given = workflow.resource_settings
+        blocks = [given.default_resources or {}, *given.overwrite_resources.values()]
+        try:
+            check_slurm(
+                (name, getattr(value, "raw", value))
+                for block in blocks
+                for name, value in block.items()
+            )
+        except UserError as error:
+            raise WorkflowError(str(error))
+
+
+# Of a job that works on networks; how many there are is for the profile to say.
+GPUS = 0 if CONFIG.device == "cpu" else 1
+
+
+def memory_mb(wildcards, attempt, rulename):
+    """The memory that a job asks for; each attempt asks for twice what the one before did."""
+    return estimated(rulename, tuple(wildcards.items()), attempt).memory_mb
+
+
+def minutes(wildcards, attempt, rulename):
+    """The time that a job asks for, likewise."""
+    return estimated(rulename, tuple(wildcards.items()), attempt).minutes
+
+
+@cache
+def estimated(rulename, wildcards, attempt):
+    results = Path(CONFIG.results, CONFIG.scale)
+    return estimate(CONFIG, rulename, dict(wildcards), results, attempt=attempt)
 
 
 def result(path):

@@ -14,6 +14,11 @@ def planned_cost(dry_run):
     return announcement(CONFIG, workflow, COST_RESULTS, dry_run=dry_run)
 
 
+def announce_planned_cost():
+    if text := planned_cost(dry_run=False):
+        logger.info(f"{text}\n")
+
+
 def print_planned_cost():
     if text := planned_cost(dry_run=True):
         print(f"\n{text}", flush=True)
@@ -22,8 +27,3 @@ def print_planned_cost():
 # Snakemake calls onstart when the plan is made, but not in a dry run, for which it has no hook at
 # all: there the plan is read when Python exits, with Snakemake's own messages already written.
 atexit.register(print_planned_cost)
-
-
-onstart:
-    if text := planned_cost(dry_run=False):
-        logger.info(f"{text}\n")

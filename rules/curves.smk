@@ -22,8 +22,9 @@ rule train_curve:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_curve(wildcards.curve)),
         curve=lambda wildcards: curve_settings(wildcards.curve),

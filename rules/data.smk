@@ -14,8 +14,8 @@ rule prepare_dataset:
     conda:
         "../envs/mode_connectivity.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=minutes,
     params:
         # The title is for tables: another one prepares nothing anew.
         settings=lambda wildcards: {
@@ -38,8 +38,8 @@ rule corrupt_dataset:
     conda:
         "../envs/mode_connectivity.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=minutes,
     params:
         settings=lambda wildcards: plain(CONFIG.datasets[wildcards.dataset].corruptions),
         source=lambda wildcards: CONFIG.datasets[wildcards.dataset].source,

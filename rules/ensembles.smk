@@ -25,8 +25,9 @@ rule collect_curve_members:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: measured_as(ensemble_curve(wildcards)),
         curve=lambda wildcards: curve_settings(ensemble_curve(wildcards)),
@@ -58,8 +59,9 @@ rule collect_members:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_ensemble(wildcards.ensemble)),
         members=ensemble_members,
@@ -120,8 +122,9 @@ rule collect_bend_samples:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: measured_as(ensemble_curve(wildcards)),
         curve=lambda wildcards: curve_settings(ensemble_curve(wildcards)),
@@ -151,8 +154,9 @@ rule collect_subspace_members:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: measured_as(ensemble_curve(wildcards)),
         curve=lambda wildcards: curve_settings(ensemble_curve(wildcards)),
@@ -191,8 +195,8 @@ rule evaluate_ensemble:
     conda:
         "../envs/mode_connectivity.yaml"
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=memory_mb,
+        runtime=minutes,
     params:
         seeds=lambda wildcards: CONFIG.ensembles[wildcards.ensemble].seeds,
         budgets=lambda wildcards: CONFIG.ensembles[wildcards.ensemble].budgets,

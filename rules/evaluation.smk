@@ -19,8 +19,9 @@ rule evaluate_curve:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: measured_as(wildcards.curve),
         curve=lambda wildcards: curve_settings(wildcards.curve),
@@ -47,8 +48,9 @@ rule evaluate_curve_snapshots:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: measured_as(wildcards.curve),
         curve=lambda wildcards: curve_settings(wildcards.curve),
@@ -75,8 +77,9 @@ rule evaluate_plane:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_plane(wildcards.plane)),
         plane=lambda wildcards: plain(CONFIG.planes[wildcards.plane]),
@@ -105,8 +108,9 @@ rule measure_distances:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_geometry(wildcards.geometry)),
         points=geometry_points,

@@ -20,8 +20,9 @@ rule train_network:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: recipe_settings(CONFIG.recipes[wildcards.recipe]),
         test_batch_size=test_batch_size,
@@ -46,8 +47,9 @@ rule evaluate_network:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipes[wildcards.recipe]),
         evaluation=plain(CONFIG.evaluation),

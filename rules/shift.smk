@@ -24,8 +24,9 @@ rule collect_members_under_corruption:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=12000,
-        runtime=240,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_ensemble(wildcards.ensemble)),
         members=ensemble_members,
@@ -74,8 +75,9 @@ rule collect_simplex_points_under_corruption:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=12000,
-        runtime=240,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_ensemble(wildcards.ensemble)),
         simplex=lambda wildcards: simplex_settings(CONFIG.ensembles[wildcards.ensemble].simplex),
@@ -103,8 +105,8 @@ rule evaluate_ensemble_under_shift:
     conda:
         "../envs/mode_connectivity.yaml"
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=minutes,
     params:
         corruptions=lambda wildcards: CONFIG.corruptions_of(wildcards.ensemble),
         seeds=lambda wildcards: CONFIG.ensembles[wildcards.ensemble].seeds,

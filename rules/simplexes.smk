@@ -22,8 +22,9 @@ rule train_simplex:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_simplex(wildcards.simplex)),
         simplex=lambda wildcards: simplex_settings(wildcards.simplex, evaluated=False),
@@ -49,8 +50,9 @@ rule evaluate_simplex:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=8000,
-        runtime=720,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_simplex(wildcards.simplex)),
         simplex=lambda wildcards: simplex_settings(wildcards.simplex),
@@ -78,8 +80,8 @@ rule evaluate_simplex_ensemble:
     conda:
         "../envs/mode_connectivity.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=minutes,
     params:
         ensemble=lambda wildcards: plain(CONFIG.ensembles[wildcards.ensemble]),
         code=script_code("evaluate_simplex_ensemble.py"),
@@ -105,8 +107,9 @@ rule collect_simplex_functions:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory_mb,
+        runtime=minutes,
+        gpu=GPUS,
     params:
         recipe=lambda wildcards: workspace_settings(CONFIG.recipe_of_ensemble(wildcards.ensemble)),
         simplex=lambda wildcards: simplex_settings(CONFIG.ensembles[wildcards.ensemble].simplex),

@@ -1,5 +1,6 @@
 """A small project of a user's own, run through Snakemake as a user would run it."""
 
+import io
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -388,7 +390,7 @@ class Project:
         """Start Snakemake in a process group of its own."""
         command = [sys.executable, "-m", "snakemake"]
         command += ["--snakefile", str(self.checkout / "Snakefile")]
-        command += ["--directory", str(self.folder), "--cores", str(cores)]
+        command += ["--directory", str(self.folder), *self.executor(cores)]
         if (self.folder / "config.yaml").exists():
             command += ["--configfile", str(self.folder / "config.yaml")]
         return subprocess.Popen(
@@ -398,8 +400,16 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+            env=self.environment(),
         )
+
+    def executor(self, cores: int) -> list[str]:
+        """Return the options that say where jobs run."""
+        return ["--cores", str(cores)]
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that Snakemake is started with."""
+        return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
     def run(
         self, *targets: str, cores: int = 1, options: Sequence[str] = ()
@@ -537,6 +547,23 @@ def copy_checkout(folder: Path) -> Path:
     return folder
 
 
+def without_executor(profile: Path, folder: Path, name: str = "some") -> Path:
+    """Write a cluster's profile less what belongs to the plugin of its executor, filled in.
+
+    Args:
+        profile: the folder of the profile.
+        folder: takes the new one.
+        name: what stands in place of every ``FILL_IN``.
+    """
+    content = yaml.safe_load((profile / "profile.yaml").read_text())
+    plugin = content.pop("executor")
+    kept = {key: value for key, value in content.items() if not key.startswith(f"{plugin}-")}
+    folder.mkdir(exist_ok=True)
+    text = yaml.safe_dump(kept, sort_keys=False).replace("FILL_IN", name)
+    (folder / "profile.yaml").write_text(text)
+    return folder
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder by its path, but for logs."""
     return {
@@ -544,3 +571,17 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] != "logs"
     }
+
+
+def comparable(folder: Path) -> dict[str, bytes]:
+    """Return the files of a project's results without what is measured with a clock."""
+    files = contents(folder)
+    for path in list(files):
+        if path.endswith(".json") or path.endswith(".snakemake_timestamp"):
+            del files[path]
+        elif path.endswith("history.csv"):
+            # As text, so that every digit counts.
+            history = pd.read_csv(io.BytesIO(files[path]), dtype=str)
+            kept = history.drop(columns=["seconds", "images_per_second"])
+            files[path] = kept.to_csv(index=False).encode()
+    return files

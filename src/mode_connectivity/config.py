@@ -8,7 +8,7 @@ import copy
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
@@ -96,6 +96,8 @@ ENDPOINT_ONLY = ("snapshots", "checkpoints", "records_per_epoch", "record_test")
 LISTED = 15
 """Names that a message lists of those that are known."""
 
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Above = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Raw = dict[str, Any]
 Keys = tuple[Any, ...]
 
@@ -109,6 +111,52 @@ class ConfigError(UserError):
         heading = "1 mistake" if count == 1 else f"{count} mistakes"
         lines = "\n".join(f"  {mistake}" for mistake in self.mistakes)
         super().__init__(f"the config has {heading}:\n{lines}")
+
+
+class ResourceSettings(Settings):
+    """How a job's memory and minutes are estimated; no result depends on them.
+
+    The assumed speeds are those of an old GPU and of a slow core, as a grant that is not used up
+    costs a little waiting, and one that does not suffice a second attempt. Once a network has been
+    trained, the speed in its history takes their place.
+    """
+
+    start_minutes: NotNegative = Field(
+        5.0, description="to start Python, PyTorch and CUDA from a busy file system"
+    )
+    start_mb: NotNegative = Field(
+        700.0, description="of a job before its data: Python, PyTorch, and Snakemake beside them"
+    )
+    cuda_mb: NotNegative = Field(
+        3000.0, description="host memory that CUDA and its libraries take besides"
+    )
+    safety_factor: float = Field(
+        2.0,
+        ge=1.0,
+        allow_inf_nan=False,
+        description="on estimated seconds: machines differ, and nodes are shared",
+    )
+    cpu_teraflops: Above = Field(
+        0.02, description="assumed speed of a CPU thread, in 10^12 operations a second"
+    )
+    gpu_teraflops: Above = Field(
+        4.0, description="likewise of a GPU: half of what GPUs of 2016 can do"
+    )
+    batch_milliseconds: NotNegative = Field(
+        20.0, description="forward pass of a batch, at least: a deep network launches many kernels"
+    )
+    unknown_minutes: Above = Field(
+        240.0, description="of a job of which no estimate can be made, such as a network of yours"
+    )
+    unknown_mb: Above = Field(4000.0, description="likewise")
+    most_minutes: Above = Field(
+        1440.0,
+        description="that are ever asked for, such as a partition's limit; a training that is "
+        "stopped there resumes in its next attempt",
+    )
+    most_mb: Above | None = Field(
+        None, description="that are ever asked for, such as a node's memory; empty: no limit"
+    )
 
 
 class MachineSettings(Settings):
@@ -126,6 +174,17 @@ class MachineSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA if there is one")
     threads: PositiveInt = Field(
         1, description="CPU threads of a job; part of the result, as sums are split among them"
+    )
+    jobs_per_gpu: PositiveInt = Field(
+        1, description="jobs that share one GPU at a time, on a machine without a scheduler"
+    )
+    container: str | None = Field(
+        None,
+        min_length=1,
+        description="image in which jobs run under --software-deployment-method apptainer",
+    )
+    resources: ResourceSettings = Field(
+        ResourceSettings(), description="how much of a cluster a job asks for"
     )
 
 

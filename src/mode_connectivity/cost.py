@@ -119,7 +119,10 @@ def job_cost(config: Config, rule: str, wildcards: Mapping[str, str], results: P
         wildcards: the job's.
         results: the folder of the scale's results.
     """
-    recipe = _recipe(config, rule, wildcards)
+    if rule == "measure_distances":
+        # It reads networks and runs none.
+        return Cost(0, 0.0)
+    recipe = recipe_of_job(config, rule, wildcards)
     if recipe is None:
         return Cost(0, 0.0)
     sizes = dataset_sizes(config.datasets[recipe.dataset], recipe.dataset, results)
@@ -130,8 +133,8 @@ def job_cost(config: Config, rule: str, wildcards: Mapping[str, str], results: P
     return Cost(evaluations, None if speed is None else evaluations / (STEP * speed))
 
 
-def _recipe(config: Config, rule: str, wildcards: Mapping[str, str]) -> RecipeSettings | None:
-    """Return the recipe of the network that a job evaluates, if it evaluates one."""
+def recipe_of_job(config: Config, rule: str, wildcards: Mapping[str, str]) -> RecipeSettings | None:
+    """Return the recipe of the network that a job works on, if it works on one."""
     match rule:
         case "train_network" | "evaluate_network":
             return config.recipes[wildcards["recipe"]]
@@ -141,6 +144,8 @@ def _recipe(config: Config, rule: str, wildcards: Mapping[str, str]) -> RecipeSe
             return config.recipe_of_simplex(wildcards["simplex"])
         case "evaluate_plane":
             return config.recipe_of_plane(wildcards["plane"])
+        case "measure_distances":
+            return config.recipe_of_geometry(wildcards["geometry"])
         case (
             "collect_curve_members"
             | "collect_members"
@@ -260,7 +265,7 @@ def dataset_sizes(settings: AnyDataset, name: str, results: Path) -> Sizes | Non
         name: its name.
         results: the folder that may hold it prepared; if not, its size is the published one.
     """
-    prepared = _prepared_sizes(results / layout.dataset(name))
+    prepared = _prepared_sizes(prepared_header(results / layout.dataset(name)))
     if prepared is not None:
         return prepared
     if settings.source == "digits":
@@ -283,22 +288,38 @@ def dataset_sizes(settings: AnyDataset, name: str, results: Path) -> Sizes | Non
     return published
 
 
-def _prepared_sizes(path: Path) -> Sizes | None:
-    """Read the sizes from the header of a prepared file, where there is a readable one.
+def prepared_header(path: Path) -> Mapping[str, Any]:
+    """Read the header of a prepared file: tensors by name, metadata; empty without a readable one.
 
     The formats are those of `mode_connectivity.data.prepared_file`; the safetensors library would
     load numpy, and the tensors are not needed.
     """
     try:
+        return _header(path, path.stat().st_mtime_ns)
+    except OSError:
+        return {}
+
+
+@cache
+def _header(path: Path, _written: int) -> Mapping[str, Any]:
+    try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-        sizes = {}
+    except (OSError, ValueError):
+        return {}
+    return header if isinstance(header, dict) else {}
+
+
+def _prepared_sizes(header: Mapping[str, Any]) -> Sizes | None:
+    """Return the sizes in the header of a prepared file, where it is that of one."""
+    sizes = {}
+    try:
         for tensor, description in header.items():
             part, _, kind = tensor.rpartition("_")
             if part in _PARTS and kind in ("labels", "tokens", "targets"):
                 sizes[part] = int(description["shape"][0])
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError):
         return None
     return sizes if {"train", "test"} <= set(sizes) else None
 

@@ -5,8 +5,9 @@ import glob
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,27 @@ def _is_full(error: Exception) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT)
     # safetensors reports the system's error only as text.
     return getattr(error, "errno", None) in full or any(os.strerror(n) in str(error) for n in full)
+
+
+def date_back(folder: Path) -> int:
+    """Date what lies below a folder with times in the future now, and return how much that was.
+
+    A clock that was ahead leaves such files. Snakemake refuses whatever is made of them, as older
+    than its inputs, and would go on to do so until that time has come. Their order stays.
+    """
+    now = time.time_ns()
+    future: dict[int, list[Path]] = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            modified = path.lstat().st_mtime_ns
+            if modified > now and not path.is_symlink():
+                future.setdefault(modified, []).append(path)
+    for steps, modified in enumerate(sorted(future, reverse=True)):
+        # Microseconds: Snakemake reads times as floating-point seconds.
+        then = now - 1000 * steps
+        for path in future[modified]:
+            os.utime(path, ns=(then, then))
+    return sum(map(len, future.values()))
 
 
 def write_text(path: Path, text: str) -> None:

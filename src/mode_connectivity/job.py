@@ -18,11 +18,15 @@ from typing import Any
 
 from mode_connectivity.files import digest, write_json
 from mode_connectivity.settings import UserError
+from mode_connectivity.signals import Stopped, stopping_on_signals
 
 logger = logging.getLogger("mode_connectivity")
 
 PR_SET_PDEATHSIG = 1
 """Of Linux's ``sys/prctl.h``."""
+
+STOPPED = 75
+"""The status of a job that a signal has stopped: ``EX_TEMPFAIL`` of ``sysexits.h``, try again."""
 
 PACKAGES = ("mode-connectivity", "torch", "numpy", "pandas", "safetensors", "snakemake")
 
@@ -33,13 +37,14 @@ class Job:
 
     Attributes:
         log: its log file.
-        started: when its process started, in seconds since the epoch.
+        started: when its process started, in seconds of ``time.monotonic``, which no change of the
+            clock moves.
         ready: when its own work began.
     """
 
     log: Path
     started: float
-    ready: float = field(default_factory=time.time)
+    ready: float = field(default_factory=time.monotonic)
 
     @staticmethod
     def identify(*files: Path) -> list[str]:
@@ -48,7 +53,7 @@ class Job:
 
     def record(self, path: Path, **facts: Any) -> None:
         """Write the record of the run: what was asked for, with what it ran, what it cost."""
-        now = time.time()
+        now = time.monotonic()
         write_json(
             path,
             {
@@ -70,24 +75,32 @@ def running_job(log: Path, *, threads: int | None = None) -> Iterator[Job]:
 
     Lines of the library's loggers, warnings and errors go to the log file and to standard error.
     A mistake of the user ends the job with one line; a mistake of ours with a traceback and one
-    line. Logging is afterwards as it was before.
+    line; a signal that asks it to stop with one line. Logging and signal handlers are afterwards as
+    they were before.
 
     Args:
         log: the log file; its folder is made.
         threads: CPU threads of PyTorch, or nothing for a job that does not use it.
 
     Raises:
-        SystemExit: with status 1, in place of any error of the work.
+        SystemExit: with status 1, in place of any error of the work; with status ``STOPPED``, to be
+            started again, when a signal has stopped it.
     """
     _end_with_parent()
     log.parent.mkdir(parents=True, exist_ok=True)
-    with _logging_to(log):
+    with _logging_to(log), stopping_on_signals():
         try:
             if threads is not None:
                 import torch
 
                 torch.set_num_threads(threads)
             yield Job(log, started=_process_start())
+        except Stopped as stopped:
+            resumes = (
+                f" after {stopped.after}; run again to resume" if stopped.after else "; run again"
+            )
+            logger.warning("stopped by %s%s", stopped.name, resumes)
+            raise SystemExit(STOPPED) from None
         except UserError as error:
             logger.error("error: %s", error)
             raise SystemExit(1) from None
@@ -147,13 +160,13 @@ def _memory_advice(error: Exception) -> str:
 
 
 def _process_start() -> float:
-    """Return when this process started; where Linux does not tell, now."""
+    """Return when this process started by ``time.monotonic``; where Linux does not tell, now."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
-        return time.time()
-    return time.time() - max(age, 0.0)
+        return time.monotonic()
+    return time.monotonic() - max(age, 0.0)
 
 
 def _version(package: str) -> str | None:

@@ -32,9 +32,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     plain: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, tensor in tensors.items():
-        own = _own_memory(tensor.detach().cpu())
-        plain[name] = own.clone() if own.data_ptr() in taken else own
-        taken.add(own.data_ptr())
+        own = tensor.detach().cpu().contiguous()
+        storage = own.untyped_storage().data_ptr()
+        plain[name] = own.clone() if storage in taken else own
+        taken.add(storage)
     checksums = json.dumps(_checksums(plain, metadata))
     with atomic(path) as temporary:
         save_file(plain, temporary, metadata={**metadata, "crc32": checksums})
@@ -84,15 +85,6 @@ def _sort_metadata(path: Path) -> None:
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         file.seek(8)
         file.write(text.ljust(size))
-
-
-def _own_memory(tensor: Tensor) -> Tensor:
-    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return (
-        tensor
-        if whole and tensor.is_contiguous()
-        else tensor.clone(memory_format=torch.contiguous_format)
-    )
 
 
 def _checksums(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> dict[str, int]:

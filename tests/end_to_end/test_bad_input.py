@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from pipeline import Project, contents
+from pipeline import Project, comparable, contents
 from safetensors.torch import load_file, save_file
-from test_reproducibility import comparable
 
 from mode_connectivity.training.checkpoints import Checkpoint
 
@@ -324,22 +323,26 @@ def test_a_checkpoint_that_cannot_be_trusted_is_set_aside(project, finished, see
     assert f"set aside as checkpoint.{kind}-1.safetensors, starting from the beginning" in log
 
 
-def test_a_device_that_is_not_there(finished, tmp_path) -> None:
+def test_a_device_that_is_not_there(tmp_path) -> None:
+    """It is told before the first job, and keeps nobody from what needs none."""
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    project = finished.copy(tmp_path / "project")
-    path = "networks/narrow/seed9/weights.safetensors"
-    output = project.run(f"results/demo/{path}", options=["--config", "device=cuda"])
+    project = Project(tmp_path)
+    options = ["--config", "device=cuda"]
+    network = "results/demo/networks/digits_fully_connected/seed1/weights.safetensors"
+    output = project.run(network, options=options)
     assert output.returncode != 0
-    (line,) = project.log("networks/narrow/seed9/train.log").splitlines()
-    assert "  error: device: cuda is asked for, but this PyTorch" in line
-    assert "set device: auto or cpu" in line
-    assert line in output.stdout
+    (line,) = (line for line in output.stdout.splitlines() if "device: cuda" in line)
+    assert line.startswith("device: cuda is asked for, but this ")
+    assert line.endswith("or run with a PyTorch for CUDA on a machine with a GPU")
+    assert not project.results.exists()
+    project.make("results/demo/datasets/digits8.safetensors", options=options)
+    project.make(network, options=[*options, "--dry-run"])
 
 
 def test_settings_left_empty_have_their_defaults(finished, tmp_path) -> None:
     project = finished.copy(tmp_path / "project")
-    project.configure({"data": None, "device": None, "download": None, "threads": None})
+    project.configure(dict.fromkeys(("data", "device", "download", "jobs_per_gpu", "threads")))
     (project.results / "datasets" / "shapes.safetensors").unlink()
     project.make("results/demo/datasets/shapes.safetensors")
     assert comparable(project.results) == comparable(finished.results)

@@ -12,8 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from pipeline import Project
-from test_reproducibility import comparable
+from pipeline import Project, comparable
 
 TARGET = "results/demo/curves/perceptron_bezier/grid.csv"
 MADE = ("networks/perceptron/seed1", "curves/perceptron_bezier")

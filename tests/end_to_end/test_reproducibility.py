@@ -1,10 +1,6 @@
 """Same seed, same machine, same numbers."""
 
-import io
-from pathlib import Path
-
-import pandas as pd
-from pipeline import ITERATES, Project, contents
+from pipeline import ITERATES, Project, comparable
 
 TARGETS = (
     "garipov2018_table2_shapes",
@@ -20,20 +16,6 @@ TARGETS = (
     "gotmare2018_figure4",
     ITERATES,
 )
-
-
-def comparable(folder: Path) -> dict[str, bytes]:
-    """Return the files of a project's results without what is measured with a clock."""
-    files = contents(folder)
-    for path in list(files):
-        if path.endswith(".json") or path.endswith(".snakemake_timestamp"):
-            del files[path]
-        elif path.endswith("history.csv"):
-            # As text, so that every digit counts.
-            history = pd.read_csv(io.BytesIO(files[path]), dtype=str)
-            kept = history.drop(columns=["seconds", "images_per_second"])
-            files[path] = kept.to_csv(index=False).encode()
-    return files
 
 
 def test_a_second_run_from_scratch_gives_the_same_bits(finished, tmp_path) -> None:

@@ -385,7 +385,7 @@ ONE_MISTAKE = [
     # unknown keys, at every level
     (
         "curvs: {}",
-        "config.yaml: curvs: unknown key; allowed: artefacts, curves, data, ",
+        "config.yaml: curvs: unknown key; allowed: artefacts, container, curves, ",
         "'curves'",
     ),
     ("curvs:", "config.yaml: curvs: unknown key; allowed: ", "'curves'"),
@@ -508,6 +508,11 @@ ONE_MISTAKE = [
     ("curves: {bezier: {bends: 0}}", "config.yaml: curves.bezier.bends: found 0; it must be", None),
     ("download: 'no'", "config.yaml: download: found 'no'; it must be true or false", None),
     ("threads: 1.0", "config.yaml: threads: found 1.0; it must be an integer", None),
+    ("container: ''", "config.yaml: container: is empty; give a text", None),
+    ("resources: {start_mb: -1}", "config.yaml: resources.start_mb: found -1; it must be", None),
+    ("resources: {most_minutes: 0}", "config.yaml: resources.most_minutes: found 0; it must", None),
+    ("resources: {safety: 2}", "config.yaml: resources.safety: unknown key", "'safety_factor'"),
+    ("jobs_per_gpu: 0", "config.yaml: jobs_per_gpu: found 0; it must be greater than 0", None),
     ("device: Cuda", "config.yaml: device: found 'Cuda'; it must be one of auto, cp", "'cuda'"),
     ("results: ''", "config.yaml: results: is empty; give a text", None),
     (

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mode_connectivity import device as device_module
 from mode_connectivity.device import describe_device, select_device
 from mode_connectivity.settings import UserError
 
@@ -27,6 +28,27 @@ def test_cuda_where_there_is_none(monkeypatch, built_with, reason) -> None:
     assert text.startswith(f"device: cuda is asked for, but this PyTorch ({torch.__version__}) ")
     assert reason in text
     assert "set device: auto or cpu" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "built_with", "jobs_per_gpu", "taken"),
+    [
+        ("auto", "13.0", 2, [2]),
+        ("cuda", "13.0", 1, [1]),
+        ("cpu", "13.0", 1, []),
+        ("auto", None, 1, []),
+        ("auto", "13.0", None, []),
+    ],
+)
+def test_a_slot_is_taken_before_cuda_starts(
+    monkeypatch, name, built_with, jobs_per_gpu, taken
+) -> None:
+    steps: list[object] = []
+    monkeypatch.setattr(torch.version, "cuda", built_with)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: not steps.append("CUDA"))
+    monkeypatch.setattr(device_module, "take_gpu_slot", steps.append)
+    select_device(name, jobs_per_gpu)
+    assert steps == [*taken, "CUDA"]
 
 
 def test_description(monkeypatch) -> None:

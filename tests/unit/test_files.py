@@ -1,7 +1,9 @@
 import csv
 import errno
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from mode_connectivity.files import (
     atomic,
     canonical_json,
+    date_back,
     digest,
     write_frame,
     write_json,
@@ -125,3 +128,22 @@ def test_digest_is_of_the_contents(tmp_path) -> None:
     same.write_bytes(b"weights")
     other.write_bytes(b"weighty")
     assert digest(first) == digest(same) != digest(other)
+
+
+def test_times_in_the_future_become_now_and_keep_their_order(tmp_path) -> None:
+    now = time.time()
+    ages = {"past": -5.0, "b": 90.0, "c": 90.0, "a": 50.0, "folder": 70.0, "folder/d": 1e6}
+    (tmp_path / "folder").mkdir()
+    for name in ages:
+        if name != "folder":
+            (tmp_path / name).write_text(name)
+    for name, age in ages.items():
+        os.utime(tmp_path / name, (now + age, now + age))
+    (tmp_path / "dangling").symlink_to("nowhere")
+    assert date_back(tmp_path) == 5
+    found = {name: (tmp_path / name).stat().st_mtime for name in ages}
+    assert found["past"] < now - 4
+    assert now - 0.1 < found["a"] < found["folder"] < found["b"] == found["c"] < found["folder/d"]
+    assert found["folder/d"] <= time.time()
+    assert date_back(tmp_path) == 0
+    assert date_back(tmp_path / "absent") == 0

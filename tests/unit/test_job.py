@@ -1,7 +1,10 @@
+import contextlib
 import json
 import logging
+import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +16,7 @@ import pytest
 from mode_connectivity import job as job_module
 from mode_connectivity.job import Job, running_job
 from mode_connectivity.settings import UserError
+from mode_connectivity.signals import ASKING, Stopped
 
 ROOT = Path(__file__).parents[2]
 STAMP = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}  ")
@@ -177,7 +181,7 @@ def test_record_of_a_run(tmp_path) -> None:
 def test_record_without_git_or_an_installed_package(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(job_module, "PACKAGES", ("a-package-that-nobody-has",))
-    Job(tmp_path / "job.log", started=time.time()).record(tmp_path / "run.json")
+    Job(tmp_path / "job.log", started=time.monotonic()).record(tmp_path / "run.json")
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["commit"] is None
     assert record["versions"] == {"a-package-that-nobody-has": None}
@@ -193,7 +197,7 @@ with running_job(Path({str(tmp_path / "job.log")!r})) as job:
     job.record(Path({str(tmp_path / "run.json")!r}))
     print(job.started)
 """
-    before = time.time()
+    before = time.monotonic()
     finished = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -201,7 +205,7 @@ with running_job(Path({str(tmp_path / "job.log")!r})) as job:
         check=True,
         env={"PYTHONPATH": str(ROOT / "src")},
     )
-    seconds = time.time() - before
+    seconds = time.monotonic() - before
     record = json.loads((tmp_path / "run.json").read_text())
     if Path("/proc/self/stat").is_file():
         # The kernel counts in hundredths of a second.
@@ -216,7 +220,17 @@ def test_start_is_now_where_the_kernel_does_not_tell(monkeypatch) -> None:
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(Path, "read_text", missing)
-    assert abs(job_module._process_start() - time.time()) < 1
+    assert abs(job_module._process_start() - time.monotonic()) < 1
+
+
+def test_a_clock_that_jumps_moves_no_duration(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "run.json"
+    with running_job(tmp_path / "job.log") as job:
+        monkeypatch.setattr(time, "time", lambda: -1e9)
+        job.record(path)
+    record = json.loads(path.read_text())
+    assert 0 <= record["work_seconds"] < 5
+    assert 0 <= record["start_seconds"] < 3600
 
 
 def test_identify_tells_contents_apart(tmp_path) -> None:
@@ -247,3 +261,55 @@ with running_job(Path({str(tmp_path / "job.log")!r})):
     assert finished.stdout == ""
     assert STAMP.sub("", finished.stderr) == "error: no\n"
     assert lines(tmp_path / "job.log") == ["error: no"]
+
+
+STOPPABLE = """
+import os, signal, sys, time
+from pathlib import Path
+from mode_connectivity.job import running_job
+from mode_connectivity.signals import Stopped
+with running_job(Path(sys.argv[1])):
+    try:
+        print("working", flush=True)
+        time.sleep(60)
+    except Stopped as stopped:
+        if len(sys.argv) > 2:
+            stopped.after = sys.argv[2]
+        # As often as a scheduler likes.
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        raise
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [([], "; run again"), (["epoch 12"], " after epoch 12; run again to resume")],
+)
+def test_a_signal_stops_a_job_with_one_line(tmp_path, name, after, told) -> None:
+    log = tmp_path / "job.log"
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE, str(log), *after],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(signal.Signals[name])
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == job_module.STOPPED == os.EX_TEMPFAIL
+    assert lines(log) == [f"stopped by {name}{told}"]
+    assert errors == log.read_text()
+
+
+@pytest.mark.parametrize("error", [None, UserError("a"), Stopped(signal.SIGTERM)])
+def test_signal_handlers_are_as_they_were_before(tmp_path, error) -> None:
+    before = [signal.getsignal(number) for number in ASKING]
+    with contextlib.suppress(SystemExit), running_job(tmp_path / "job.log"):
+        assert all(signal.getsignal(number) not in before for number in ASKING)
+        if error is not None:
+            raise error
+    assert [signal.getsignal(number) for number in ASKING] == before

@@ -100,6 +100,7 @@ MACHINE = {
     "download": False,
     "device": "auto",
     "threads": 1,
+    "jobs_per_gpu": 2,
     "evaluation": {"batch_size": 5, "augment_statistics": True, "augment_metrics": False},
 }
 NETWORK = {"name": "fully_connected", "hidden": [3]}

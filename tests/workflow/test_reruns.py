@@ -316,6 +316,7 @@ def test_defaults_written_out_rerun_nothing(project) -> None:
         {
             "device": "cpu",
             "data": "./data",
+            "jobs_per_gpu": 3,
             "recipes": {
                 "preresnet8": {"initialisation": {"scheme": "fan_out", "scale": 1.0}},
                 "narrow": {"continues": None, "training": {"records_per_epoch": 1}},

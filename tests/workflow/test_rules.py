@@ -35,6 +35,12 @@ def test_rule_files_are_formatted() -> None:
     assert found.returncode == 0, found.stderr
 
 
+def test_what_a_run_begins_with_is_in_one_place() -> None:
+    """Snakemake forgets all but the last, without a word."""
+    texts = [path.read_text() for path in [CHECKOUT / "Snakefile", *RULE_FILES]]
+    assert len(re.findall(r"^onstart:", "\n".join(texts), re.MULTILINE)) == 1
+
+
 def test_each_rule_fingerprints_the_script_it_runs() -> None:
     text = "\n".join(path.read_text() for path in RULE_FILES)
     derived = re.findall(r"^use rule \w+ as (\w+) with:$", text, re.MULTILINE)
@@ -73,6 +79,15 @@ def test_every_script_belongs_to_a_rule() -> None:
     assert {path.name for path in SCRIPTS} == set(used)
 
 
+def test_a_rule_asks_for_a_gpu_where_its_script_takes_a_slot_of_one() -> None:
+    for rule, text in blocks().items():
+        (script,) = re.findall(r"workflow/scripts/(\w+\.py)", text)
+        code = (CHECKOUT / "workflow" / "scripts" / script).read_text()
+        selected = re.findall(r"\bselect_device\((.+)\)", code)
+        slot = 'snakemake.config["device"], snakemake.config["jobs_per_gpu"]'
+        assert selected == ([slot] if "gpu=" in text else []), rule
+
+
 def test_profiles_share_one_policy() -> None:
     profiles = {path.parent.name: yaml.safe_load(path.read_text()) for path in PROFILES}
     default = profiles.pop("default")
@@ -103,6 +118,14 @@ def test_profiles_work_on_the_command_line(path, tmp_path) -> None:
         pytest.skip("needs the plugin of an executor")
     options = ["--dry-run", "--workflow-profile", str(path.parent)]
     Project(tmp_path).make("results/demo/datasets/digits8.safetensors", options=options)
+
+
+def test_the_local_profile_limits_jobs_on_gpus_where_its_line_is_taken_in(tmp_path) -> None:
+    text = (CHECKOUT / "profiles" / "local" / "profile.yaml").read_text()
+    (tmp_path / "profile.yaml").write_text(text.replace("# resources: ", "resources: "))
+    options = ["--workflow-profile", str(tmp_path)]
+    output = Project(tmp_path).make("results/demo/datasets/digits8.safetensors", options=options)
+    assert re.search(r"^Provided resources: .*\bgpu\b.*\b4\b", output, re.MULTILINE)
 
 
 def test_paths_are_those_of_the_layout_module() -> None:

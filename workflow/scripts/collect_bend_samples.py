@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0]), threads=snakemake.config["threads"]) as job:
-        device = select_device(snakemake.config["device"])
+        device = select_device(snakemake.config["device"], snakemake.config["jobs_per_gpu"])
         recipe = RecipeSettings(**snakemake.params.recipe)
         curve = CurveSettings(**snakemake.params.curve)
         assert curve.training is not None

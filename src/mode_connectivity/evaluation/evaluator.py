@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,7 +84,7 @@ def evaluate(
         seed: of the augmented draws, the same at every point.
         parts: those of the data set that are measured, the test set among them; all if empty.
         predictions: keep the log-probabilities of the test examples.
-        checkpoint: where the measured points are kept twice a minute and taken from at the start.
+        checkpoint: takes the measured points twice a minute, and gives them at the start.
 
     Raises:
         UserError: the predictions of a language model are asked for.
@@ -114,7 +115,7 @@ def evaluate(
         tensors, record = saved
         done = record["done"]
         for name, tensor in state.items():
-            tensor.copy_(tensors[name])
+            tensor[:done].copy_(tensors[name])
         logger.info("resumed after point %d of %d", done, points)
 
     prepared = {
@@ -137,31 +138,43 @@ def evaluate(
             if same and "train" in prepared
             else statistics_batches(dataset.train, settings, augmentation, seed=seed)
         )
-    last_save = start = time.monotonic()
-    for index in range(done, points):
-        family.write(coefficients[index].tolist(), flat.vector)
-        if statistics is not None:
-            reestimate_statistics(network, statistics)
-        kept = None if log_probabilities is None else log_probabilities[index]
-        values = [norm(flat.vector)]
-        for name, part in prepared.items():
-            found = measure(
-                network,
-                part,
-                log_probabilities=kept if name == "test" else None,
-                objective=objective,
-            )
-            values += [found.nll, found.error]
-            if name == "test":
-                on_test = found
-        measured[index] = torch.tensor(values, dtype=torch.float64)
-        correct[index] = torch.from_numpy(np.packbits(on_test.correct.numpy()))
-        now = time.monotonic()
-        if index + 1 == points or now - last_save > SECONDS_BETWEEN_CHECKPOINTS:
-            last_save = now
-            logger.info("point %d/%d  %.1f s", index + 1, points, now - start)
-            if checkpoint is not None and index + 1 < points:
-                checkpoint.save(state, {"done": index + 1})
+    last_line = start = time.monotonic()
+    after = f"point {done}" if done else None
+    seconds = SECONDS_BETWEEN_CHECKPOINTS
+    with (
+        nullcontext()
+        if checkpoint is None
+        else checkpoint.writing(seconds=seconds, first=seconds, after=after)
+    ) as writer:
+        for index in range(done, points):
+            family.write(coefficients[index].tolist(), flat.vector)
+            if statistics is not None:
+                reestimate_statistics(network, statistics)
+            kept = None if log_probabilities is None else log_probabilities[index]
+            values = [norm(flat.vector)]
+            for name, part in prepared.items():
+                found = measure(
+                    network,
+                    part,
+                    log_probabilities=kept if name == "test" else None,
+                    objective=objective,
+                )
+                values += [found.nll, found.error]
+                if name == "test":
+                    on_test = found
+            measured[index] = torch.tensor(values, dtype=torch.float64)
+            correct[index] = torch.from_numpy(np.packbits(on_test.correct.numpy()))
+            now = time.monotonic()
+            if index + 1 == points or now - last_line > seconds:
+                last_line = now
+                logger.info("point %d/%d  %.1f s", index + 1, points, now - start)
+            if writer is not None:
+                writer.save(
+                    {name: tensor[: index + 1] for name, tensor in state.items()},
+                    {"done": index + 1},
+                    after=f"point {index + 1}",
+                    settled=True,
+                )
     names = list(family.parameter_names)
     grid = pd.DataFrame(parameters.numpy(), columns=names)
     for k in range(coefficients.shape[1]):

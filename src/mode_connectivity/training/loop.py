@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,7 +157,7 @@ def train(
         examples: the training set, on the device of the network.
         settings: epochs, batch size, optimiser, schedule, augmentation, snapshots, records.
         seed: of the order of the examples, the augmentation, dropout and the sampled points.
-        checkpoint: where the state is kept after every epoch and taken from at the start.
+        checkpoint: takes the state after every epoch, and gives it at the start.
         recorder: takes snapshots and measures on the way.
         optimiser_state: what the optimiser begins with, as ``recorder.checkpoint`` was given it.
 
@@ -198,7 +199,7 @@ def train(
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         tensors, state = saved
         history, finished = state["history"], state["epoch"]
-        _restore(tensors, network, flat, optimiser)
+        _restore(tensors, network, optimiser)
         logger.info("resumed after epoch %d of %d", finished, settings.epochs)
     elif recorder.snapshot is not None and 0 in settings.snapshot_epochs:
         recorder.snapshot(0)
@@ -206,62 +207,67 @@ def train(
     parts = min(settings.records_per_epoch, iterations)
     ends = [math.ceil(iterations * part / parts) for part in range(1, parts + 1)]
     network.train()
-    for epoch in range(finished, settings.epochs):
-        torch.manual_seed(derive_seed(seed, "dropout", epoch))
-        order = torch.Generator(device).manual_seed(derive_seed(seed, "order", epoch))
-        coefficients = torch.Generator().manual_seed(derive_seed(seed, "points", epoch))
-        reset_state(network)
-        tally = _Tally(device, step.objective)
-        rate = settings.learning_rate
-        batches = examples.batches(
-            settings.batch_size,
-            window=settings.window,
-            shuffle=True,
-            generator=order,
-            augmentation=settings.augmentation,
-            memory_format=torch.channels_last,
-        )
-        for iteration, (inputs, targets) in enumerate(batches, start=1):
-            rate = learning_rate(
-                settings.schedule,
-                settings.learning_rate,
-                epochs=settings.epochs,
-                epoch=epoch,
-                progress=(iteration - 1) / iterations,
-            )
-            loss, wrong, regularisation = step.gradients(
-                inputs, targets, family.sample(coefficients)
-            )
-            optimiser.step(rate)
-            tally.add(loss, wrong, targets, regularisation)
-            if iteration != ends[len(history) % parts]:
-                continue
-            means = tally.means()
-            # The last step may have ruined the weights after the last loss was taken.
-            if not (
-                math.isfinite(means["train_nll"])
-                and all(vertex.isfinite().all() for vertex in vertices)
-            ):
-                raise _diverged(epoch + 1, rate, epoch, checkpoint)
-            speed = tally.speed()
-            if settings.record_test and recorder.test is not None:
-                with state_kept(network):
-                    means |= recorder.test()
-                network.train()
-                means["distance"] = _distance(vertices, first)
-            at = epoch + 1 if iteration == iterations else epoch + iteration / iterations
-            done = epoch * iterations + iteration
-            row = {"epoch": at, "iteration": done, "learning_rate": rate, **means, **speed}
-            history.append(row)
-            _log(row, settings.epochs, step.objective)
+    after = f"epoch {finished}" if finished else None
+    with nullcontext() if checkpoint is None else checkpoint.writing(after=after) as writer:
+        for epoch in range(finished, settings.epochs):
+            torch.manual_seed(derive_seed(seed, "dropout", epoch))
+            order = torch.Generator(device).manual_seed(derive_seed(seed, "order", epoch))
+            coefficients = torch.Generator().manual_seed(derive_seed(seed, "points", epoch))
+            reset_state(network)
             tally = _Tally(device, step.objective)
-        if recorder.snapshot is not None and epoch + 1 in settings.snapshot_epochs:
-            recorder.snapshot(epoch + 1)
-        if recorder.checkpoint is not None and epoch + 1 in settings.checkpoints:
-            recorder.checkpoint(epoch + 1, _optimiser_state(flat, optimiser))
-        if checkpoint is not None:
-            tensors = _state(network, flat, optimiser)
-            checkpoint.save(tensors, {"history": history, "epoch": epoch + 1})
+            rate = settings.learning_rate
+            batches = examples.batches(
+                settings.batch_size,
+                window=settings.window,
+                shuffle=True,
+                generator=order,
+                augmentation=settings.augmentation,
+                memory_format=torch.channels_last,
+            )
+            for iteration, (inputs, targets) in enumerate(batches, start=1):
+                rate = learning_rate(
+                    settings.schedule,
+                    settings.learning_rate,
+                    epochs=settings.epochs,
+                    epoch=epoch,
+                    progress=(iteration - 1) / iterations,
+                )
+                loss, wrong, regularisation = step.gradients(
+                    inputs, targets, family.sample(coefficients)
+                )
+                optimiser.step(rate)
+                tally.add(loss, wrong, targets, regularisation)
+                if iteration != ends[len(history) % parts]:
+                    continue
+                means = tally.means()
+                # The last step may have ruined the weights after the last loss was taken.
+                if not (
+                    math.isfinite(means["train_nll"])
+                    and all(vertex.isfinite().all() for vertex in vertices)
+                ):
+                    raise _diverged(epoch + 1, rate, epoch, checkpoint)
+                speed = tally.speed()
+                if settings.record_test and recorder.test is not None:
+                    with state_kept(network):
+                        means |= recorder.test()
+                    network.train()
+                    means["distance"] = _distance(vertices, first)
+                at = epoch + 1 if iteration == iterations else epoch + iteration / iterations
+                done = epoch * iterations + iteration
+                row = {"epoch": at, "iteration": done, "learning_rate": rate, **means, **speed}
+                history.append(row)
+                _log(row, settings.epochs, step.objective)
+                tally = _Tally(device, step.objective)
+            if recorder.snapshot is not None and epoch + 1 in settings.snapshot_epochs:
+                recorder.snapshot(epoch + 1)
+            if recorder.checkpoint is not None and epoch + 1 in settings.checkpoints:
+                recorder.checkpoint(epoch + 1, _optimiser_state(flat, optimiser))
+            if writer is not None:
+                writer.save(
+                    _state(network, optimiser),
+                    {"history": list(history), "epoch": epoch + 1},
+                    after=f"epoch {epoch + 1}",
+                )
     return pd.DataFrame(history)
 
 
@@ -325,11 +331,13 @@ def uses_bfloat16(settings: TrainingSettings, device: torch.device) -> bool:
     )
 
 
-def _state(network: nn.Module, flat: FlatParameters, optimiser: Optimiser) -> dict[str, Tensor]:
+def _state(network: nn.Module, optimiser: Optimiser) -> dict[str, Tensor]:
+    """Return what the next epoch begins with, in the layout of this job: nothing is copied."""
     tensors = {f"buffer.{name}": buffer for name, buffer in network.named_buffers()}
-    for index, vertex in enumerate(optimiser.vertices):
-        tensors[f"vertex.{index}"] = flat.to_canonical(vertex)
-    return tensors | _optimiser_state(flat, optimiser)
+    for index, (vertex, state) in enumerate(zip(optimiser.vertices, optimiser.state, strict=True)):
+        tensors[f"vertex.{index}"] = vertex.detach()
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    return tensors
 
 
 def _optimiser_state(flat: FlatParameters, optimiser: Optimiser) -> dict[str, Tensor]:
@@ -341,17 +349,16 @@ def _optimiser_state(flat: FlatParameters, optimiser: Optimiser) -> dict[str, Te
     return tensors
 
 
-def _restore(
-    tensors: Mapping[str, Tensor],
-    network: nn.Module,
-    flat: FlatParameters,
-    optimiser: Optimiser,
-) -> None:
+def _restore(tensors: Mapping[str, Tensor], network: nn.Module, optimiser: Optimiser) -> None:
     for name, buffer in network.named_buffers():
         buffer.copy_(tensors[f"buffer.{name}"])
-    for index, vertex in enumerate(optimiser.vertices):
-        flat.from_canonical(tensors[f"vertex.{index}"], vertex)
-    _restore_optimiser(tensors, flat, optimiser)
+    for index, (vertex, state) in enumerate(zip(optimiser.vertices, optimiser.state, strict=True)):
+        vertex.copy_(tensors[f"vertex.{index}"])
+        prefix = f"optimiser.{index}."
+        for name, value in tensors.items():
+            if name.startswith(prefix):
+                # A copy also on the CPU: the optimiser writes into it.
+                state[name.removeprefix(prefix)] = value.to(vertex.device, copy=True)
 
 
 def _restore_optimiser(

@@ -26,7 +26,7 @@ from mode_connectivity.evaluation import evaluator
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import save_tensors
-from mode_connectivity.training.checkpoints import Checkpoint
+from mode_connectivity.training.checkpoints import CheckpointWriter
 from mode_connectivity.training.curves import save_curve
 from mode_connectivity.training.recipes import CurveSettings, NetworkReference
 from mode_connectivity.training.settings import TrainingSettings
@@ -271,17 +271,17 @@ def test_two_trainings_have_noise_of_their_own(trainings) -> None:
 def test_an_interrupted_collection_ends_in_the_same_bits(trainings, tmp_path, monkeypatch) -> None:
     whole = collect(trainings, tmp_path / "whole", network="batch_norm")
     monkeypatch.setattr(evaluator, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    save = Checkpoint.save
+    save = CheckpointWriter.save
 
-    def save_and_stop(self, tensors, state) -> None:
-        save(self, tensors, state)
+    def save_and_stop(self, tensors, state, **options) -> None:
+        save(self, tensors, state, **options)
         if state["done"] == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Checkpoint, "save", save_and_stop)
+    monkeypatch.setattr(CheckpointWriter, "save", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         collect(trainings, tmp_path / "resumed", network="batch_norm")
-    monkeypatch.setattr(Checkpoint, "save", save)
+    monkeypatch.setattr(CheckpointWriter, "save", save)
     written = []
     write = SwagSamples.write
     monkeypatch.setattr(

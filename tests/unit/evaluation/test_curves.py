@@ -154,8 +154,7 @@ def test_a_full_disk_loses_no_measured_point(make_networks, tmp_path, monkeypatc
         evaluator, "measure", lambda *a, **o: measured.append(0) or measure(*a, **o)
     )
     run(networks, tmp_path)
-    # The train and the test set of the last point, after whose measurement nothing is saved.
-    assert len(measured) == 2
+    assert measured == []
 
 
 CHAIN = CurveSettings.model_validate(
@@ -240,8 +239,8 @@ def test_snapshots_killed_between_two_are_not_measured_again(chains, tmp_path, m
     calls = -100
     monkeypatch.setattr(evaluator, "measure", killing)
     found = run_snapshots(chains, tmp_path / "killed")
-    # The last snapshot, and of the others the point after which nothing is saved.
-    assert calls == -100 + 10 + 2 * 2
+    # Only the last snapshot.
+    assert calls == -100 + 10
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
     assert [path.name for path in (tmp_path / "killed").iterdir()] == ["snapshots.csv"]
 

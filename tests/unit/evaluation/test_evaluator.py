@@ -10,7 +10,7 @@ from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.evaluation import evaluator
 from mode_connectivity.evaluation.evaluator import Evaluation, evaluate
 from mode_connectivity.evaluation.settings import EvaluationSettings
-from mode_connectivity.training.checkpoints import Checkpoint
+from mode_connectivity.training.checkpoints import Checkpoint, CheckpointWriter
 from mode_connectivity.weight_space.curves import Bezier, Polychain, unit_grid
 from mode_connectivity.weight_space.family import Family, Point
 from mode_connectivity.weight_space.planes import Plane
@@ -248,16 +248,16 @@ def test_a_killed_evaluation_resumes_where_it_was(
     expected = run(networks.workspace, curve, unit_grid(5), **options)
 
     monkeypatch.setattr(evaluator, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    save = Checkpoint.save
+    save = CheckpointWriter.save
 
-    def killing(self, tensors, state) -> None:
-        save(self, tensors, state)
+    def killing(self, tensors, state, **more) -> None:
+        save(self, tensors, state, **more)
         if state["done"] == done:
             raise Killed
 
     path = tmp_path / "checkpoint.safetensors"
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Checkpoint, "save", killing)
+        patch.setattr(CheckpointWriter, "save", killing)
         run(
             networks.workspace,
             curve,
@@ -279,14 +279,31 @@ def test_a_killed_evaluation_resumes_where_it_was(
 
 def test_progress_is_kept_twice_a_minute(make_networks, tmp_path, monkeypatch) -> None:
     networks = make_networks("plain", 2)
-    clock = iter(np.arange(0, 1000, 12.0))
-    monkeypatch.setattr(evaluator.time, "monotonic", lambda: float(next(clock)))
-    kept = []
-    monkeypatch.setattr(Checkpoint, "save", lambda self, tensors, state: kept.append(state["done"]))
     checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors", "job")
+    asked, kept, written = [], [], []
+    writing, save, write = Checkpoint.writing, CheckpointWriter.save, Checkpoint.save
+    monkeypatch.setattr(
+        Checkpoint, "writing", lambda self, **o: asked.append(o) or writing(self, **o)
+    )
+    monkeypatch.setattr(
+        CheckpointWriter,
+        "save",
+        lambda self, tensors, state, **o: (
+            kept.append((state["done"], o["after"])) or save(self, tensors, state, **o)
+        ),
+    )
+    monkeypatch.setattr(
+        Checkpoint,
+        "save",
+        lambda self, tensors, state: written.append(state["done"]) or write(self, tensors, state),
+    )
     run(networks.workspace, Polychain(networks.vertices), unit_grid(10), checkpoint=checkpoint)
-    # A point takes twelve seconds.
-    assert kept == [3, 6, 9]
+    # Every point is on hand for a signal; short work is written once, at its end.
+    assert asked == [{"seconds": 30.0, "first": 30.0, "after": None}]
+    assert kept == [(done, f"point {done}") for done in range(1, 11)]
+    assert written == [10]
+    tensors, _ = checkpoint.load()
+    assert {name: len(tensor) for name, tensor in tensors.items()} == dict.fromkeys(tensors, 10)
 
 
 TEXT_METRICS = [

@@ -7,7 +7,7 @@ import torch
 
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
-from mode_connectivity.training.checkpoints import Checkpoint
+from mode_connectivity.training.checkpoints import CheckpointWriter
 from mode_connectivity.training.curves import (
     CurveSource,
     load_curve,
@@ -205,16 +205,16 @@ def test_training_resumes_to_the_same_bits(
 ) -> None:
     source = make_source("batch_norm")
     run(tmp_path / "whole", "bezier", make_workspace("batch_norm", seed=4), source)
-    save = Checkpoint.save
+    save = CheckpointWriter.save
 
-    def killing(self, tensors, state) -> None:
-        save(self, tensors, state)
+    def killing(self, tensors, state, **options) -> None:
+        save(self, tensors, state, **options)
         raise Killed
 
     # Killed after every epoch.
     for _ in range(3):
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoint, "save", killing)
+            patch.setattr(CheckpointWriter, "save", killing)
             with pytest.raises(Killed):
                 run(tmp_path / "killed", "bezier", make_workspace("batch_norm", seed=4), source)
     run(tmp_path / "killed", "bezier", make_workspace("batch_norm", seed=4), source)

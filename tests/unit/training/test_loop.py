@@ -625,20 +625,28 @@ class Killed(BaseException):
 
 
 class KillingCheckpoint(Checkpoint):
-    """A checkpoint during whose saving, or right after it, the process is killed."""
+    """A checkpoint at which the job is stopped: before it takes an epoch's state, or after it."""
 
     def __init__(self, path, when: str, epoch: int) -> None:
         super().__init__(path, "job")
         self.when = when
         self.epoch = epoch
 
-    def save(self, tensors, state) -> None:
-        epoch = state["epoch"]
-        if (self.when, epoch) == ("before", self.epoch):
-            raise Killed
-        super().save(tensors, state)
-        if (self.when, epoch) == ("after", self.epoch):
-            raise Killed
+    @contextlib.contextmanager
+    def writing(self, **options):
+        with super().writing(**options) as writer:
+            save = writer.save
+
+            def killing(tensors, state, **options) -> None:
+                epoch = state["epoch"]
+                if (self.when, epoch) == ("before", self.epoch):
+                    raise Killed
+                save(tensors, state, **options)
+                if (self.when, epoch) == ("after", self.epoch):
+                    raise Killed
+
+            writer.save = killing
+            yield writer
 
 
 def resumable(examples, kind, checkpoint, optimiser, on_snapshot=None):

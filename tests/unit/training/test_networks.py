@@ -14,7 +14,7 @@ from mode_connectivity.networks import registry
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
 from mode_connectivity.training import networks as networks_module
-from mode_connectivity.training.checkpoints import Checkpoint, Progress
+from mode_connectivity.training.checkpoints import CheckpointWriter, Progress
 from mode_connectivity.training.networks import (
     Start,
     load_weights,
@@ -30,14 +30,14 @@ class Killed(BaseException):
 
 
 def kill_after(monkeypatch, epoch: int) -> None:
-    save = Checkpoint.save
+    save = CheckpointWriter.save
 
-    def killing(self, tensors, state) -> None:
-        save(self, tensors, state)
+    def killing(self, tensors, state, **options) -> None:
+        save(self, tensors, state, **options)
         if state["epoch"] == epoch:
             raise Killed
 
-    monkeypatch.setattr(Checkpoint, "save", killing)
+    monkeypatch.setattr(CheckpointWriter, "save", killing)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch.nn import functional
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
 from mode_connectivity.training import simplexes
-from mode_connectivity.training.checkpoints import Checkpoint
+from mode_connectivity.training.checkpoints import CheckpointWriter
 from mode_connectivity.training.loop import derive_seed, train
 from mode_connectivity.training.networks import build_network
 from mode_connectivity.training.simplex_settings import SimplexSettings
@@ -204,16 +204,16 @@ def test_a_connector_does_not_depend_on_how_many_follow(modes, run, tmp_path) ->
 def test_a_killed_job_goes_on_at_its_connector(modes, run, tmp_path, monkeypatch) -> None:
     paths, settings = modes(1), simplex_settings(regularisation=0.1)
     run(settings, paths, "whole")
-    save, saved = Checkpoint.save, []
+    save, saved = CheckpointWriter.save, []
 
-    def killing(self, tensors, state) -> None:
-        save(self, tensors, state)
-        saved.append(str(self.path.relative_to(tmp_path)))
+    def killing(self, tensors, state, **options) -> None:
+        save(self, tensors, state, **options)
+        saved.append(str(self._checkpoint.path.relative_to(tmp_path)))
         raise Killed
 
     for _ in range(4):
         with monkeypatch.context() as patch:
-            patch.setattr(Checkpoint, "save", killing)
+            patch.setattr(CheckpointWriter, "save", killing)
             with pytest.raises(Killed):
                 run(settings, paths, "killed")
     # No epoch is trained twice.
