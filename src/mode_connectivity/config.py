@@ -91,7 +91,10 @@ from mode_connectivity.training.simplex_settings import (
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCALES = ("demo", "paper")
 USER_FILE = "config.yaml"
-ENDPOINT_ONLY = ("snapshots", "checkpoints", "records_per_epoch", "record_test")
+ENDPOINT_ONLY = (
+    *("snapshots", "average_snapshots", "checkpoints"),
+    *("records_per_epoch", "record_test"),
+)
 """Keys of a recipe's training that a curve does not inherit."""
 LISTED = 15
 """Names that a message lists of those that are known."""

@@ -241,7 +241,8 @@ def test_empty_training_of_a_recipe_is_missing(root: Path) -> None:
     assert mistakes(root, "recipes: {mine: {extends: plain, training:}}") == [
         "config.yaml: recipes.mine.training: is missing; give a block (key: value) with the keys "
         "epochs, batch_size, learning_rate, optimiser, schedule, augmentation, gradient_clipping, "
-        "window, snapshots, checkpoints, records_per_epoch, record_test, precision"
+        "window, snapshots, average_snapshots, checkpoints, records_per_epoch, record_test, "
+        "precision"
     ]
 
 
@@ -399,7 +400,8 @@ ONE_MISTAKE = [
     ),
     (
         "recipes: {plain: {training: {epoch: 3}}}",
-        "config.yaml: recipes.plain.training.epoch: unknown key; allowed: augmentation, batch_size",
+        "config.yaml: recipes.plain.training.epoch: unknown key; allowed: augmentation, "
+        "average_snapshots, batch_size",
         "'epochs'",
     ),
     (

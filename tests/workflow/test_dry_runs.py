@@ -75,7 +75,7 @@ ITERATES = "prepare_dataset 1, train_network 1, train_curve 1, evaluate_plane 1,
 ARTEFACTS = {
     "demo": {
         "garipov2018_table1": (
-            "prepare_dataset 2, train_network 54, collect_members 6, average_weights 2, "
+            "prepare_dataset 2, train_network 36, collect_members 6, average_weights 2, "
             "evaluate_ensemble 8, make_table 1"
         ),
         "garipov2018_table2": (

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mode_connectivity.device import describe_device, select_device
+from mode_connectivity.evaluation.evaluator import settle_statistics
 from mode_connectivity.evaluation.metrics import measure_test
 from mode_connectivity.job import running_job
 from mode_connectivity.layout import optimiser_in, weights_in
@@ -33,6 +34,7 @@ if __name__ == "__main__":
             device=device,
             start=start,
             test=partial(measure_test, batch_size=snakemake.params.test_batch_size),
+            reestimate=partial(settle_statistics, batch_size=recipe.training.batch_size),
             download=snakemake.config["download"],
             code=snakemake.params.code,
         )

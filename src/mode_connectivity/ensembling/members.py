@@ -19,7 +19,11 @@ from mode_connectivity.files import write_frame
 from mode_connectivity.layout import weights_in
 from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.checkpoints import Progress
-from mode_connectivity.training.networks import StoredNetworks, Workspace
+from mode_connectivity.training.networks import (
+    StoredNetworks,
+    Workspace,
+    load_mean_weights,
+)
 from mode_connectivity.training.recipes import NetworkReference
 from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.family import norm
@@ -146,8 +150,7 @@ def average_weights(
     """Average the weights of the members of each training (SWA) and write the averages.
 
     The mean of networks has batch-norm statistics that no training has seen; they are
-    re-estimated by a pass over the training set (Izmailov et al. 2018). The mean is taken in
-    double precision, one network at a time.
+    re-estimated by a pass over the training set (Izmailov et al. 2018).
 
     Args:
         members: the networks; those of one training stand together.
@@ -159,15 +162,12 @@ def average_weights(
     Returns:
         The averages, one a training.
     """
-    network, flat = workspace.network, workspace.flat
+    network = workspace.network
     averages = []
     for (recipe, seed), group in groupby(members, key=lambda member: member.training):
         of_training = list(group)
         paths = [member.weights for member in of_training]
-        total = torch.zeros_like(flat.vector, dtype=torch.float64)
-        for vector in StoredNetworks(paths, workspace).vectors():
-            total += vector
-        flat.vector.copy_(total / len(of_training))
+        load_mean_weights(paths, workspace)
         if batch_norms(network):
             batches = statistics_batches(
                 workspace.dataset.train, settings, training.augmentation, seed=0

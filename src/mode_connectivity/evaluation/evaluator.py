@@ -192,6 +192,19 @@ def evaluate(
     return Evaluation(grid, coefficients, correct, log_probabilities)
 
 
+def settle_statistics(network: nn.Module, examples: Examples, *, batch_size: int) -> None:
+    """Re-estimate the batch-norm statistics of a network, if it has any.
+
+    Args:
+        network: the network.
+        examples: the training set, which is not augmented.
+        batch_size: examples at a time.
+    """
+    if batch_norms(network):
+        batches = examples.prepared_batches(batch_size, memory_format=torch.channels_last)
+        reestimate_statistics(network, batches)
+
+
 def statistics_batches(
     examples: Examples,
     settings: EvaluationSettings,

@@ -136,6 +136,24 @@ class StoredNetworks(Family):
             yield vector
 
 
+def load_mean_weights(paths: Sequence[Path], workspace: Workspace) -> None:
+    """Give a network the mean weights of others, and the buffers of the last of them.
+
+    Batch-norm statistics have to be re-estimated: no training has seen those of the mean.
+
+    Args:
+        paths: the state dicts, read one at a time and summed in double precision.
+        workspace: the network.
+
+    Raises:
+        UserError: a file is missing, damaged or of another network.
+    """
+    total = torch.zeros_like(workspace.flat.vector, dtype=torch.float64)
+    for vector in StoredNetworks(paths, workspace).vectors():
+        total += vector
+    workspace.flat.vector.copy_(total / len(paths))
+
+
 @dataclass(frozen=True)
 class Start:
     """The files that a training begins with, where it continues another one."""
@@ -160,6 +178,7 @@ def train_network(
     device: torch.device,
     start: Start | None = None,
     test: Callable[[nn.Module, Examples], Mapping[str, float]] | None = None,
+    reestimate: Callable[[nn.Module, Examples], None] | None = None,
     download: bool = False,
     code: str = "",
 ) -> pd.DataFrame:
@@ -176,6 +195,8 @@ def train_network(
         device: where to train.
         start: what the training continues; without it, it begins from scratch.
         test: measures the network on the test set, where the recipe's records ask for it.
+        reestimate: sets the statistics of the mean of the snapshots on the training set, where
+            the recipe asks for that mean.
         download: fetch published weights that the recipe begins with, if they are missing.
         code: fingerprint of the code, so that other code does not resume this one's checkpoint.
 
@@ -225,6 +246,11 @@ def train_network(
         ),
         optimiser_state=optimiser_state,
     )
+    if settings.average_snapshots:
+        paths = [progress.snapshot(epoch) for epoch in settings.snapshot_epochs]
+        load_mean_weights(paths, workspace)
+        if reestimate is not None:
+            reestimate(network, workspace.dataset.train)
     save(weights)
     write_frame(history, record)
     progress.finish(snapshots, settings.snapshot_epochs, settings.checkpoints)

@@ -259,6 +259,11 @@ class TrainingSettings(Settings):
         "with; {first: 162, every: 1} for those from one on; minima, where the learning rate of a "
         "cyclic schedule is lowest; or all",
     )
+    average_snapshots: bool = Field(
+        False,
+        description="the trained network has the mean of the snapshots' weights (SWA, Izmailov et "
+        "al. 2018) in place of the last ones; of recipes only",
+    )
     checkpoints: list[PositiveInt] = Field(
         default=[],
         description="finished epochs after which weights and the optimiser's state are kept, for "
@@ -298,6 +303,15 @@ class TrainingSettings(Settings):
                 raise ValueError(f"{name} {late} lie beyond the {self.epochs} epochs of training")
             if len(set(epochs)) < len(epochs):
                 raise ValueError(f"{name} {epochs} name an epoch twice")
+        return self
+
+    @model_validator(mode="after")
+    def _average_of_some(self) -> Self:
+        if self.average_snapshots and not self.snapshots:
+            raise ValueError(
+                "average_snapshots is on, but there are no snapshots: set snapshots, such as to "
+                f"{{first: {max(1, self.epochs * 3 // 4)}}}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from mode_connectivity.data import prepared_file
+from mode_connectivity.evaluation.evaluator import settle_statistics
 from mode_connectivity.evaluation.metrics import measure_test
 from mode_connectivity.networks import registry
 from mode_connectivity.settings import UserError
@@ -53,6 +54,7 @@ def run(dataset_path, make_recipe):
         continues: str | None = None,
         seed: int = 1,
         test=None,
+        reestimate=None,
         **training,
     ):
         recipe = make_recipe(network, **training)
@@ -66,6 +68,7 @@ def run(dataset_path, make_recipe):
             device=CPU,
             start=start,
             test=test,
+            reestimate=reestimate,
             code="abc",
         )
 
@@ -117,6 +120,34 @@ def test_snapshots(tmp_path, run) -> None:
     first = load_tensors(folder / "epoch1.safetensors")[0]
     assert first["1.num_batches_tracked"] == 5
     assert not torch.equal(first["0.weight"], whole["0.weight"])
+
+
+def test_the_mean_of_the_snapshots(tmp_path, run, make_workspace) -> None:
+    seen = []
+    average = {"snapshots": [1, 3], "schedule": {"name": "constant"}, "average_snapshots": True}
+
+    def reestimate(network, examples) -> None:
+        seen.append(len(examples))
+        settle_statistics(network, examples, batch_size=7)
+
+    run(tmp_path / "mean", reestimate=reestimate, **average)
+    run(tmp_path / "last", **average | {"average_snapshots": False})
+    found = outputs(tmp_path / "mean")
+    assert outputs(tmp_path / "last").keys() == found.keys()
+    workspace = make_workspace("batch_norm")
+    assert seen == [len(workspace.dataset.train)]
+    first, last = (
+        load_tensors(tmp_path / "last" / "snapshots" / f"epoch{epoch}.safetensors")[0]
+        for epoch in (1, 3)
+    )
+    mean = load_tensors(tmp_path / "mean" / "weights.safetensors")[0]
+    for name, _ in workspace.network.named_parameters():
+        expected = ((first[name].double() + last[name].double()) / 2).float()
+        torch.testing.assert_close(mean[name], expected, rtol=1e-6, atol=0)
+    images, _ = next(iter(workspace.dataset.train.prepared_batches(len(workspace.dataset.train))))
+    outputs_of_first = torch.nn.functional.conv2d(images, mean["0.weight"], padding=1)
+    statistics = outputs_of_first.mean(dim=(0, 2, 3))
+    torch.testing.assert_close(mean["1.running_mean"], statistics, rtol=1e-4, atol=1e-5)
 
 
 def test_initialisation_depends_on_the_seed_alone(make_workspace) -> None:

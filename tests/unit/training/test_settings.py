@@ -26,6 +26,7 @@ def test_defaults_are_those_of_garipov() -> None:
         ({"snapshots": [2, 2]}, "name an epoch twice"),
         ({"snapshots": [-1]}, "greater than or equal to 0"),
         ({"snapshots": "minimum"}, "'minima'"),
+        ({"average_snapshots": True}, "no snapshots: set snapshots, such as to {first: 3}"),
         ({"checkpoints": [2, 5]}, r"checkpoints \[5\] lie beyond the 4 epochs"),
         ({"checkpoints": [3, 3]}, r"checkpoints \[3, 3\] name an epoch twice"),
         ({"checkpoints": [0]}, "greater than 0"),
