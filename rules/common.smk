@@ -100,7 +100,7 @@ GPUS = 0 if CONFIG.device == "cpu" else 1
 
 
 def memory_mb(wildcards, attempt, rulename):
-    """The memory that a job asks for; each attempt asks for twice what the one before did."""
+    """The memory that a job asks for; each attempt asks for more than the one before did."""
     return estimated(rulename, tuple(wildcards.items()), attempt).memory_mb
 
 

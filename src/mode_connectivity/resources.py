@@ -1,7 +1,7 @@
 """What a job asks of a scheduler: memory and minutes, estimated before it starts.
 
 A grant need not be right for a run to finish: a training that is stopped goes on in its next
-attempt, which asks for twice as much. Snakemake runs nothing again because an estimate changes.
+attempt, which asks for more. Snakemake runs nothing again because an estimate changes.
 
 Nothing here imports torch: Snakemake asks while it plans.
 """
@@ -104,7 +104,8 @@ def estimate(
         rule: the job's rule.
         wildcards: the job's.
         results: the folder of the scale's results.
-        attempt: which attempt at the job this is; each asks for twice what the one before did.
+        attempt: which attempt at the job this is. Minutes double from one to the next; memory grows
+            by the first estimate, since most attempts fail for another reason than memory.
     """
     machine = config.resources
     data = _data(config, rule, wildcards, results)
@@ -118,10 +119,9 @@ def estimate(
         memory = machine.start_mb + needed / 2**20
         if recipe_of_job(config, rule, wildcards) is not None and config.device != "cpu":
             memory += machine.cuda_mb
-    more = 2 ** (attempt - 1)
     return Estimate(
-        math.ceil(min(more * memory, machine.most_mb or math.inf)),
-        math.ceil(min(more * minutes, machine.most_minutes)),
+        math.ceil(min(attempt * memory, machine.most_mb or math.inf)),
+        math.ceil(min(2 ** (attempt - 1) * minutes, machine.most_minutes)),
     )
 
 

@@ -110,7 +110,7 @@ def test_a_history_takes_the_place_of_assumptions(project) -> None:
     assert minutes == math.ceil(1 + 100 * DIGITS / 10 / 60)
 
 
-def test_each_attempt_asks_for_twice_as_much_up_to_a_limit(project) -> None:
+def test_each_attempt_asks_for_more_up_to_a_limit(project) -> None:
     assumed = ("train_network", {"recipe": "mine", "seed": "1"})
     config = configured(
         project,
@@ -118,7 +118,7 @@ def test_each_attempt_asks_for_twice_as_much_up_to_a_limit(project) -> None:
     )
     asked = [estimate(config, *assumed, NONE_YET, attempt=attempt) for attempt in (1, 2, 3, 4)]
     assert [each.minutes for each in asked] == [20, 40, 70, 70]
-    assert [each.memory_mb for each in asked] == [800, 1600, 3000, 3000]
+    assert [each.memory_mb for each in asked] == [800, 1600, 2400, 3000]
 
 
 def test_a_prepared_data_set_tells_what_the_config_does_not(project) -> None:
