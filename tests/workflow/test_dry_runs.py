@@ -25,7 +25,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 GARIPOV2018 = {
     "demo": (
-        "prepare_dataset 6, train_network 73, evaluate_network 3, train_curve 12, "
+        "prepare_dataset 6, train_network 55, evaluate_network 3, train_curve 12, "
         "evaluate_curve 20, evaluate_plane 6, collect_curve_members 1, collect_members 7, "
         "average_weights 3, evaluate_ensemble 10, make_table 6, make_figure 9"
     ),
@@ -42,7 +42,7 @@ GOTMARE2018 = (
 )
 BENTON2021 = {
     "demo": (
-        "prepare_dataset 7, corrupt_dataset 3, train_network 33, train_curve 2, "
+        "prepare_dataset 7, corrupt_dataset 3, train_network 35, train_curve 2, "
         "train_simplex 24, evaluate_plane 10, evaluate_simplex 22, "
         "evaluate_simplex_ensemble 8, collect_simplex_functions 2, collect_functions 1, "
         "collect_subspace_functions 1, collect_members 4, collect_bend_samples 1, "
@@ -52,7 +52,7 @@ BENTON2021 = {
         "evaluate_ensemble_under_shift 4, make_table 6, make_figure 19"
     ),
     "paper": (
-        "prepare_dataset 7, corrupt_dataset 19, train_network 45, train_curve 2, "
+        "prepare_dataset 7, corrupt_dataset 19, train_network 47, train_curve 2, "
         "train_simplex 58, evaluate_plane 10, evaluate_simplex 82, "
         "evaluate_simplex_ensemble 13, collect_simplex_functions 2, collect_functions 1, "
         "collect_subspace_functions 1, collect_members 5, collect_bend_samples 1, "
@@ -95,7 +95,7 @@ ARTEFACTS = {
             "prepare_dataset 1, train_network 6, train_curve 3, evaluate_curve 3, make_figure 1"
         ),
         "garipov2018_figure6": (
-            "prepare_dataset 1, train_network 27, collect_members 2, evaluate_ensemble 2, "
+            "prepare_dataset 1, train_network 18, collect_members 2, evaluate_ensemble 2, "
             "make_figure 1"
         ),
         "benton2021_figure4": "prepare_dataset 1, train_network 7, train_simplex 2, make_figure 1",
@@ -282,7 +282,7 @@ ARTEFACTS = {
             "collect_simplex_functions 1, make_figure 1"
         ),
         "benton2021_figure10": (
-            "prepare_dataset 1, train_network 5, train_curve 1, train_simplex 5, "
+            "prepare_dataset 1, train_network 7, train_curve 1, train_simplex 5, "
             "collect_simplex_functions 1, collect_functions 1, collect_subspace_functions 1, "
             "make_table 1, make_figure 1"
         ),
