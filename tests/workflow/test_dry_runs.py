@@ -302,8 +302,8 @@ MODES_ROW = (
 )
 ROWS = {
     "demo": {
-        "garipov2018_table1_few_digits_3conv3fc": TABLE1_ROW.format(27),
-        "garipov2018_table1_few_digits_preresnet8": TABLE1_ROW.format(27),
+        "garipov2018_table1_few_digits_3conv3fc": TABLE1_ROW.format(18),
+        "garipov2018_table1_few_digits_preresnet8": TABLE1_ROW.format(18),
         "garipov2018_table2_digits_vgg16": TABLE2_ROW,
         "garipov2018_table3_documentation_lstm": TABLE2_ROW,
         "gotmare2018_modes_ga": MODES_ROW,
