@@ -404,7 +404,7 @@ def texts(model: Any, valid: Mapping[str, Any], **changes: Any) -> list[str]:
         ({"snapshots": [3, 11]}, ": snapshots [11] lie beyond the 10 epochs of training"),
         (
             {"schedul": {}},
-            "schedul: unknown key; allowed: augmentation, batch_size, checkpoints, epochs, ...",
+            "schedul: unknown key; allowed: augmentation, average_snapshots, batch_size, ...",
         ),
         ({"weight_decay": 0.1}, "weight_decay: unknown key; allowed: ..."),
         ({4: 1}, "4: unknown key; allowed: ..."),
