@@ -6,7 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -585,3 +586,17 @@ def comparable(folder: Path) -> dict[str, bytes]:
             kept = history.drop(columns=["seconds", "images_per_second"])
             files[path] = kept.to_csv(index=False).encode()
     return files
+
+
+@contextmanager
+def file_system(folder: Path, *, mebibytes: int) -> Iterator[None]:
+    """Put a small file system of its own on a folder, or skip the test where nobody may."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    try:
+        mounted = os.geteuid() == 0 and not subprocess.run(command, capture_output=True).returncode
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("no file system can be mounted here")
+    yield
+    subprocess.run(["umount", str(folder)], check=True)

@@ -8,7 +8,7 @@ import copy
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
@@ -70,7 +70,7 @@ from mode_connectivity.reporting.settings import (
     VolumesFigureSettings,
     WidthsFigureSettings,
 )
-from mode_connectivity.settings import Settings, UserError, nearest
+from mode_connectivity.settings import NonNegative, PositiveFloat, Settings, UserError, nearest
 from mode_connectivity.training.recipes import (
     CONTINUED,
     REFERENCE,
@@ -99,8 +99,6 @@ ENDPOINT_ONLY = (
 LISTED = 15
 """Names that a message lists of those that are known."""
 
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Above = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Raw = dict[str, Any]
 Keys = tuple[Any, ...]
 
@@ -124,13 +122,13 @@ class ResourceSettings(Settings):
     trained, the speed in its history takes their place.
     """
 
-    start_minutes: NotNegative = Field(
+    start_minutes: NonNegative = Field(
         5.0, description="to start Python, PyTorch and CUDA from a busy file system"
     )
-    start_mb: NotNegative = Field(
+    start_mb: NonNegative = Field(
         700.0, description="of a job before its data: Python, PyTorch, and Snakemake beside them"
     )
-    cuda_mb: NotNegative = Field(
+    cuda_mb: NonNegative = Field(
         3000.0, description="host memory that CUDA and its libraries take besides"
     )
     safety_factor: float = Field(
@@ -139,25 +137,25 @@ class ResourceSettings(Settings):
         allow_inf_nan=False,
         description="on estimated seconds: machines differ, and nodes are shared",
     )
-    cpu_teraflops: Above = Field(
+    cpu_teraflops: PositiveFloat = Field(
         0.02, description="assumed speed of a CPU thread, in 10^12 operations a second"
     )
-    gpu_teraflops: Above = Field(
+    gpu_teraflops: PositiveFloat = Field(
         4.0, description="likewise of a GPU: half of what GPUs of 2016 can do"
     )
-    batch_milliseconds: NotNegative = Field(
+    batch_milliseconds: NonNegative = Field(
         20.0, description="forward pass of a batch, at least: a deep network launches many kernels"
     )
-    unknown_minutes: Above = Field(
+    unknown_minutes: PositiveFloat = Field(
         240.0, description="of a job of which no estimate can be made, such as a network of yours"
     )
-    unknown_mb: Above = Field(4000.0, description="likewise")
-    most_minutes: Above = Field(
+    unknown_mb: PositiveFloat = Field(4000.0, description="likewise")
+    most_minutes: PositiveFloat = Field(
         1440.0,
         description="that are ever asked for, such as a partition's limit; a training that is "
         "stopped there resumes in its next attempt",
     )
-    most_mb: Above | None = Field(
+    most_mb: PositiveFloat | None = Field(
         None, description="that are ever asked for, such as a node's memory; empty: no limit"
     )
 

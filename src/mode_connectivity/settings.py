@@ -5,8 +5,13 @@ Nothing here imports torch: Snakemake reads settings while it parses.
 
 import difflib
 from collections.abc import Iterable
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+"""Unlike pydantic's, finite."""
 
 
 class UserError(Exception):

@@ -1,15 +1,13 @@
 """What goes wrong at run time ends in one clear line, and costs nothing that was made before."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pipeline import Project, comparable, contents
+from pipeline import Project, comparable, contents, file_system
 from safetensors.torch import load_file, save_file
 
 from mode_connectivity.training.checkpoints import Checkpoint
@@ -353,15 +351,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with room for 1 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    try:
-        mounted = os.geteuid() == 0 and not subprocess.run(command, capture_output=True).returncode
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("no file system can be mounted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with file_system(disk, mebibytes=1):
+        yield disk
 
 
 def test_a_full_disk(finished, small_disk, tmp_path) -> None:

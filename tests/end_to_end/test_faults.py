@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from pipeline import Project, comparable
+from pipeline import Project, comparable, file_system
 
 NETWORK = "networks/perceptron/seed1"
 CURVE = "curves/line"
@@ -254,15 +254,8 @@ def small_disk(project: Project) -> Iterator[Path]:
     """The folder of the network on a file system of its own with room for 2 MiB."""
     disk = project.results / NETWORK
     disk.mkdir(parents=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    try:
-        mounted = os.geteuid() == 0 and not subprocess.run(command, capture_output=True).returncode
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("no file system can be mounted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with file_system(disk, mebibytes=2):
+        yield disk
 
 
 def test_a_disk_that_fills_up_before_a_checkpoint(project, undisturbed, start, small_disk) -> None:

@@ -8,9 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from mode_connectivity.data.corruption_settings import PUBLISHED_FOLDERS, CorruptionSettings
-from mode_connectivity.settings import Settings
+from mode_connectivity.settings import PositiveFloat, Settings
 
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 CHANNELS = {"digits": 1, "mnist": 1, "cifar10": 3, "cifar100": 3}

@@ -6,10 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from mode_connectivity.data.settings import AugmentationSettings, PositiveFloat
-from mode_connectivity.settings import Settings
-
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+from mode_connectivity.data.settings import AugmentationSettings
+from mode_connectivity.settings import NonNegative, PositiveFloat, Settings
 
 
 class OptimiserSettings(Settings):

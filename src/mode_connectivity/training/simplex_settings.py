@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from mode_connectivity.settings import Settings, nearest
+from mode_connectivity.settings import NonNegative, Settings, nearest
 from mode_connectivity.training.recipes import (
     FILE_WITHOUT_RECIPE,
     REFERENCE,
@@ -17,7 +17,6 @@ from mode_connectivity.training.settings import TrainingSettings
 VERTEX = re.compile(
     r"(?P<simplex>[a-z][a-z0-9_]*)/(?P<seed>0|[1-9][0-9]*):(?P<label>w(?:0|[1-9][0-9]*)|t[1-9][0-9]*)"
 )
-NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "released": {

@@ -306,17 +306,23 @@ def test_what_is_written_is_what_was_handed_over(disk) -> None:
     assert found.keys() == {"w"} and torch.equal(found["w"], torch.ones(2, 2))
 
 
-def test_on_a_cpu_there_is_one_copy_and_it_is_never_written_into_while_it_is_read(
-    disk, monkeypatch
-) -> None:
-    places = []
+@pytest.fixture
+def places(monkeypatch) -> list[int]:
+    """Where in memory the states were that have been written."""
+    noted = []
     save = Checkpoint.save
 
     def noting(self, tensors, state) -> None:
-        places.append(tensors["w"].data_ptr())
+        noted.append(tensors["w"].data_ptr())
         save(self, tensors, state)
 
     monkeypatch.setattr(Checkpoint, "save", noting)
+    return noted
+
+
+def test_on_a_cpu_there_is_one_copy_and_it_is_never_written_into_while_it_is_read(
+    disk, places
+) -> None:
     disk.leave.clear()
     with disk.writing(seconds=0.5, first=0.1) as writer:
         keep(writer, 1)
@@ -363,15 +369,7 @@ def gpu(monkeypatch) -> list[str]:
     return told
 
 
-def test_on_a_gpu_training_never_waits_for_the_disk(disk, gpu, monkeypatch) -> None:
-    places = []
-    save = Checkpoint.save
-
-    def noting(self, tensors, state) -> None:
-        places.append(tensors["w"].data_ptr())
-        save(self, tensors, state)
-
-    monkeypatch.setattr(Checkpoint, "save", noting)
+def test_on_a_gpu_training_never_waits_for_the_disk(disk, gpu, places) -> None:
     disk.leave.clear()
     with disk.writing(seconds=0) as writer:
         weights = torch.zeros(3).as_subclass(OnGpu)
