@@ -6,11 +6,10 @@ once. Nothing here imports torch: Snakemake reads the config while it parses.
 
 import copy
 import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
 from mode_connectivity.data.corruption_settings import CORRUPTION_NAMES
@@ -87,6 +86,7 @@ from mode_connectivity.training.simplex_settings import (
     VertexReference,
     recipe_of_mode,
 )
+from mode_connectivity.yaml_files import read_yaml
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 SCALES = ("demo", "paper")
@@ -1656,45 +1656,3 @@ def _without_empty(record: Any) -> Any:
     if not isinstance(record, Mapping):
         return record
     return {key: _without_empty(value) for key, value in record.items() if value is not None}
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML in which a key that is given twice is a mistake, not a silent choice."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        # Other keys than scalars are refused below; << may be given twice.
-        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
-            continue
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise UserError(f"line {key_node.start_mark.line + 1}: the key {key!r} is given twice")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_yaml(path: Path) -> Raw:
-    """Read a YAML file of named blocks.
-
-    Raises:
-        UserError: the file is not YAML, no mapping, or gives a key twice.
-    """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}: " if mark is not None else ""
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        raise UserError(f"{line}not valid YAML: {said}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"not valid YAML: {' '.join(str(error).split())}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"found {shown(content)}; a config file holds named blocks (key: value)")
-    return content

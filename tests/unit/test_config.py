@@ -14,9 +14,9 @@ from mode_connectivity.config import (
     artefact_parts,
     load_config,
     merge,
-    read_yaml,
 )
 from mode_connectivity.settings import UserError
+from mode_connectivity.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [s for s in ("demo", "paper") if any((ROOT / "config" / s).glob("*.yaml"))]
@@ -1824,22 +1824,6 @@ def test_unreadable_file(root: Path, text: str, expected: str) -> None:
     # What else the file defines is unknown, and no reason to say that it is.
     (mistake,) = mistakes(root, "threads: 0")
     assert mistake == f"config/demo/broken.yaml: {caught.value}"
-
-
-def test_file_in_another_encoding(tmp_path: Path) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_bytes("title: Zürich".encode("latin-1"))
-    with pytest.raises(UserError, match=r"^not valid YAML: 'utf-8' codec can't decode"):
-        read_yaml(path)
-
-
-def test_files_that_can_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_text("# nothing\n")
-    assert read_yaml(path) == {}
-    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {<<: [*a, {z: 4}]}\n")
-    assert read_yaml(path)["b"] == {"x": 3, "y": 2}
-    assert read_yaml(path)["c"] == {"x": 1, "y": 2, "z": 4}
 
 
 @pytest.mark.parametrize("scale", SHIPPED)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from mode_connectivity import layout
-from mode_connectivity.config import Config, ResourceSettings, load_config, read_yaml
+from mode_connectivity.config import Config, ResourceSettings, load_config
 from mode_connectivity.networks import registry
 from mode_connectivity.networks.sizes import network_size
 from mode_connectivity.resources import estimate
+from mode_connectivity.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 MEASURED = ROOT / "docs" / "measured" / "demo" / "jobs.csv"

@@ -11,25 +11,11 @@ from mode_connectivity.reporting.summaries import (
     Floats,
     check_grid,
     error_percent,
+    height_above_ends,
     reflected_interval,
     resampled_errors,
 )
 from mode_connectivity.settings import UserError
-
-
-def height_above_ends(values: Floats) -> Floats:
-    """Height of a path above its larger end; a barrier exists if it is more than zero.
-
-    Gotmare et al. 2018, footnote 1: a path crosses a barrier if a point of it has more train loss
-    than both ends. How much more is the height, ``max_t L(t) - max(L(0), L(1))``.
-
-    Args:
-        values: [..., T] along the path, the ends included.
-
-    Returns:
-        [...], not negative.
-    """
-    return np.asarray(values.max(axis=-1) - np.maximum(values[..., 0], values[..., -1]))
 
 
 def height_above_line(values: Floats, t: Floats) -> Floats:

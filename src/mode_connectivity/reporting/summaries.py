@@ -54,6 +54,21 @@ def trapezoid_weights(length: Floats) -> Floats:
     return weights
 
 
+def height_above_ends(values: Floats) -> Floats:
+    """Height of a path above its larger end; a barrier exists if it is more than zero.
+
+    Gotmare et al. 2018, footnote 1: a path crosses a barrier if a point of it has more train loss
+    than both ends. How much more is the height, ``max_t L(t) - max(L(0), L(1))``.
+
+    Args:
+        values: [..., T] along the path, the ends included.
+
+    Returns:
+        [...], not negative.
+    """
+    return np.asarray(values.max(axis=-1) - np.maximum(values[..., 0], values[..., -1]))
+
+
 def summarise_curve(
     grid: pd.DataFrame, endpoint_distance: float, metrics: Sequence[str] = METRICS
 ) -> dict[str, float]:
@@ -69,7 +84,8 @@ def summarise_curve(
     Returns:
         ``length_ratio`` (length of the curve / endpoint distance), and for each metric, in its
         units, ``{metric}_min``, ``{metric}_int`` (over arc length, loss (1) of the paper),
-        ``{metric}_mean`` (over the grid, loss (3)) and ``{metric}_max``.
+        ``{metric}_mean`` (over the grid, loss (3)), ``{metric}_max`` and
+        ``{metric}_height_above_ends``.
 
     Raises:
         UserError: a grid that ``check_grid`` refuses.
@@ -87,6 +103,7 @@ def summarise_curve(
         summary[f"{metric}_int"] = float(weights @ values)
         summary[f"{metric}_mean"] = float(values.mean())
         summary[f"{metric}_max"] = float(values.max())
+        summary[f"{metric}_height_above_ends"] = float(height_above_ends(values))
     return summary
 
 
@@ -98,7 +115,7 @@ def summarise_endpoints(grid: pd.DataFrame, metrics: Sequence[str] = METRICS) ->
         metrics: columns to summarise.
 
     Returns:
-        The keys of ``summarise_curve``; length ratio, integral and mean are NaN.
+        The keys of ``summarise_curve``; length ratio, integral, mean and height are NaN.
 
     Raises:
         UserError: a grid that ``check_grid`` refuses.
@@ -108,9 +125,10 @@ def summarise_endpoints(grid: pd.DataFrame, metrics: Sequence[str] = METRICS) ->
     for metric in metrics:
         ends = grid[metric].to_numpy(float)[[0, -1]]
         summary[f"{metric}_min"] = float(ends.min())
-        summary[f"{metric}_int"] = np.nan
-        summary[f"{metric}_mean"] = np.nan
         summary[f"{metric}_max"] = float(ends.max())
+        summary |= dict.fromkeys(
+            [f"{metric}_{statistic}" for statistic in ("int", "mean", "height_above_ends")], np.nan
+        )
     return summary
 
 
@@ -267,7 +285,7 @@ def bootstrap_test_error(
     level: float = LEVEL,
     method: BootstrapMethod = "percentile",
 ) -> Mapping[str, Interval]:
-    """Bootstrap intervals, over test examples, of Min, Int and Max of the test error.
+    """Bootstrap intervals, over test examples, of what summarises the test error on a curve.
 
     They say how far the numbers depend on the test set at hand, for these fixed networks; not how
     another training would turn out.
@@ -288,8 +306,8 @@ def bootstrap_test_error(
         method: ``percentile``, or ``reflected`` at the estimate.
 
     Returns:
-        ``test_error_min``, ``test_error_max`` and, with a length, ``test_error_int``: (low, high)
-        in percent.
+        ``test_error_min``, ``test_error_max`` and, with a length, ``test_error_int``,
+        ``test_error_mean`` and ``test_error_height_above_ends``: (low, high) in percent.
     """
     estimates = error_percent(correct)[np.newaxis]
     samples = resampled_errors(correct, resamples=resamples, seed=seed)
@@ -300,6 +318,8 @@ def bootstrap_test_error(
     if length is not None:
         weights = trapezoid_weights(length)
         statistics["test_error_int"] = lambda errors: errors @ weights
+        statistics["test_error_mean"] = lambda errors: errors.mean(axis=1)
+        statistics["test_error_height_above_ends"] = height_above_ends
     intervals = {}
     for name, statistic in statistics.items():
         if method == "percentile":

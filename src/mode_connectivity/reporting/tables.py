@@ -47,7 +47,23 @@ ENSEMBLES = (
 )
 
 _TABLE2_METRICS = ("train_loss", "train_error", "test_error")
+_TABLE2_SUMMARIES = (
+    *TABLE2_VALUES,
+    *(
+        f"{metric}_{statistic}"
+        for metric in _TABLE2_METRICS
+        for statistic in ("mean", "height_above_ends")
+    ),
+)
+"""What the paper prints, and what its text says of the curves."""
+_ENSEMBLE_DIFFERENCES = {
+    "Endpoints": "test_error_difference",
+    "Independent networks": "test_error_difference_independent",
+    "Curve points": "test_error_difference_unscaled",
+}
+"""What ensembles are compared with, and the column of the difference."""
 _NO_INTERVAL: Interval = (np.nan, np.nan)
+_ENDS = ("", "_low", "_high")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +152,11 @@ def garipov2018_table2(
     Returns:
         ``dataset, network, curve``; ``length_ratio`` and Min, Int, Max of train loss, train error
         and test error (errors in percent); these ten with ``_published``; ``runs``; ``interval``
-        and the ten with ``_low`` and ``_high``; ``_reference_code`` columns;
-        ``published_dataset, published_network``; ``note_published, note_reference_code``, remarks
-        on what is printed. Cells without a value are empty.
+        and the ten with ``_low`` and ``_high``; of the three metrics ``_mean`` over the grid and
+        ``_height_above_ends``, by how much the worst point lies above the worse end, likewise with
+        ``_low`` and ``_high``; ``_reference_code`` columns; ``published_dataset,
+        published_network``; ``note_published, note_reference_code``, remarks on what is printed.
+        Cells without a value are empty.
 
     Raises:
         UserError: a grid that lacks a column or holds no number, correctness that is not that of
@@ -169,7 +187,13 @@ def garipov2018_table2(
 
     keys = ["dataset", "network", "curve"]
     bounds = [f"{value}_{end}" for value in TABLE2_VALUES for end in ("low", "high")]
-    columns = [*keys, *TABLE2_VALUES, "runs", "interval", *bounds]
+    further = [
+        f"{value}{end}"
+        for value in _TABLE2_SUMMARIES
+        if value not in TABLE2_VALUES
+        for end in _ENDS
+    ]
+    columns = [*keys, *TABLE2_VALUES, "runs", "interval", *bounds, *further]
     ours = pd.DataFrame(rows, columns=columns)
     names = name_published(ours, [published, reference_code], counterparts)
     joined = join_published(
@@ -192,6 +216,7 @@ def garipov2018_table2(
             "runs",
             "interval",
             *bounds,
+            *further,
             *(f"{value}_reference_code" for value in REFERENCE_CODE_VALUES),
             "published_dataset",
             "published_network",
@@ -210,7 +235,7 @@ def _table2_row(
 ) -> dict[str, object]:
     row: dict[str, object] = {"dataset": dataset, "network": network, "curve": curve}
     row |= {"runs": len(summaries), "interval": _interval_kind(len(summaries), intervals)}
-    for value in TABLE2_VALUES:
+    for value in _TABLE2_SUMMARIES:
         row[value] = float(np.mean([summary[value] for summary in summaries]))
         row[f"{value}_low"], row[f"{value}_high"] = intervals.get(value, _NO_INTERVAL)
     return row
@@ -227,7 +252,7 @@ def _over_runs(summaries: Sequence[Mapping[str, float]]) -> Mapping[str, Interva
         return {}
     return {
         value: _within_range(value, t_interval([summary[value] for summary in summaries]))
-        for value in TABLE2_VALUES
+        for value in _TABLE2_SUMMARIES
     }
 
 
@@ -294,7 +319,9 @@ def garipov2018_curve_ensemble(
         ``dataset, network, ensemble, members, test_error, test_error_low, test_error_high,
         test_nll, runs, test_error_published``; ``published_setting``, the network and data set of
         the published values, whatever ours are; ``interval``; ``test_error_difference`` to the
-        ensemble of the endpoints of the same run, with ``_low`` and ``_high``, paired by example.
+        ensemble of the endpoints of the same run, ``test_error_difference_independent`` to that of
+        independent networks and ``test_error_difference_unscaled`` to that of the points as they
+        are, each with ``_low`` and ``_high``, paired by example.
 
     Raises:
         UserError: ensembles of one run that were tested on different numbers of examples, or runs
@@ -319,16 +346,15 @@ def garipov2018_curve_ensemble(
                     "members; the runs of a row have equally many: select ensembles of one size"
                 )
             if len(runs) > 1:
-                error, difference = runs["test_error"], runs["test_error_difference"]
+                error = runs["test_error"]
                 row["test_nll"] = runs["test_nll"].mean()
                 row["test_error"] = error.mean()
                 row["test_error_low"], row["test_error_high"] = _within_range(
                     "test_error", t_interval(error.to_list())
                 )
-                row["test_error_difference"] = difference.mean(skipna=False)
-                row["test_error_difference_low"], row["test_error_difference_high"] = t_interval(
-                    difference.to_list()
-                )
+                for name in _ENSEMBLE_DIFFERENCES.values():
+                    row[name] = runs[name].mean(skipna=False)
+                    row[f"{name}_low"], row[f"{name}_high"] = t_interval(runs[name].to_list())
             rows.append(row)
     joined = join_published(
         pd.DataFrame(rows),
@@ -351,9 +377,7 @@ def garipov2018_curve_ensemble(
             "test_error_published",
             "published_setting",
             "interval",
-            "test_error_difference",
-            "test_error_difference_low",
-            "test_error_difference_high",
+            *(f"{name}{end}" for name in _ENSEMBLE_DIFFERENCES.values() for end in _ENDS),
         ]
     ]
 
@@ -371,15 +395,19 @@ def _measure_ensembles(
     correct = np.stack([ensemble.correct for ensemble in together])
     errors = error_percent(correct)
     resampled = resampled_errors(correct, resamples=resamples, seed=seed)
-    endpoints = [i for i, ensemble in enumerate(together) if ensemble.ensemble == "Endpoints"]
+    places = {ensemble.ensemble: i for i, ensemble in enumerate(together)}
     rows = []
     for i, ensemble in enumerate(together):
         low, high = percentile_interval(resampled[:, i])
-        difference, difference_interval = np.nan, _NO_INTERVAL
-        if endpoints and i not in endpoints:
-            base = endpoints[0]
-            difference = float(errors[i] - errors[base])
-            difference_interval = percentile_interval(resampled[:, i] - resampled[:, base])
+        differences: dict[str, float] = {}
+        for kind, name in _ENSEMBLE_DIFFERENCES.items():
+            difference, interval = np.nan, _NO_INTERVAL
+            if kind in places and kind != ensemble.ensemble:
+                base = places[kind]
+                difference = float(errors[i] - errors[base])
+                interval = percentile_interval(resampled[:, i] - resampled[:, base])
+            differences |= {name: difference, f"{name}_low": interval[0]}
+            differences[f"{name}_high"] = interval[1]
         rows.append(
             {
                 "dataset": ensemble.dataset,
@@ -391,9 +419,7 @@ def _measure_ensembles(
                 "test_error_low": low,
                 "test_error_high": high,
                 "test_nll": ensemble.test_nll,
-                "test_error_difference": difference,
-                "test_error_difference_low": difference_interval[0],
-                "test_error_difference_high": difference_interval[1],
+                **differences,
             }
         )
     return pd.DataFrame(rows)
@@ -502,10 +528,12 @@ LAYOUTS: Mapping[str, Layout] = {
                 )
                 for label in ("Min", "Int", "Max")
             ),
+            Column("test_error_height_above_ends", "Above ends", "Test error (%)", 2),
             Column("runs", "Runs"),
         ),
-        legend=f"{_INTERVALS} Values of the reference code are those of its README, where recipe "
-        "and loss are not the paper's.",
+        legend=f"{_INTERVALS} Above ends: by how much the worst point of the curve lies above its "
+        "worse end, paired by test example. Values of the reference code are those of its README, "
+        "where recipe and loss are not the paper's.",
         published_setting=("published_dataset", "published_network"),
         notes=("note_published", "note_reference_code"),
     ),
@@ -515,7 +543,13 @@ LAYOUTS: Mapping[str, Layout] = {
         columns=(
             Column("members", "Members"),
             Column("test_error", "Test error (%)", decimals=2),
-            Column("test_error_difference", "Difference to endpoints (points)", decimals=2),
+            Column("test_error_difference", "to endpoints", "Difference (points)", 2),
+            Column(
+                "test_error_difference_independent",
+                "to independent networks",
+                "Difference (points)",
+                2,
+            ),
             Column("test_nll", "Test NLL", decimals=4),
             Column("runs", "Runs"),
         ),

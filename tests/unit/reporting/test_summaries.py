@@ -51,6 +51,7 @@ def test_summary_by_hand():
         assert summary[f"{metric}_int"] == pytest.approx(13.5 / 4)
         assert summary[f"{metric}_mean"] == pytest.approx(8 / 3)
         assert summary[f"{metric}_max"] == 5
+        assert summary[f"{metric}_height_above_ends"] == 5 - 2
 
 
 def test_integral_of_a_linear_function_on_an_uneven_grid_is_its_value_in_the_middle():
@@ -121,6 +122,7 @@ def test_single_networks_are_the_ends():
         assert (summary[f"{metric}_min"], summary[f"{metric}_max"]) == (2, 3)
         assert math.isnan(summary[f"{metric}_int"])
         assert math.isnan(summary[f"{metric}_mean"])
+        assert math.isnan(summary[f"{metric}_height_above_ends"])
     assert math.isnan(summary["length_ratio"])
     assert set(summary) == set(summarise_curve(grid_of(line(np.arange(4.0)), np.zeros(4)), 1.0))
 
@@ -275,6 +277,18 @@ def test_interval_of_the_integral_uses_arc_length():
     intervals = bootstrap_test_error(correct, np.array([0.0, 8.0, 10.0]))
     # Int = 0.4 * 0 + 0.5 * 50 + 0.1 * 50 = 30 percent of the spread around half of the examples.
     assert np.mean(intervals["test_error_int"]) == pytest.approx(30, abs=1)
+
+
+def test_height_above_the_ends_is_paired():
+    # The path errs on one example more than its worse end, in every sample that holds it.
+    correct = np.concatenate([with_errors(20, 100), with_errors(31, 100), with_errors(30, 100)])
+    intervals = bootstrap_test_error(correct, np.arange(3.0), seed=2)
+    counts = np.random.default_rng(2).multinomial(100, np.full(100, 0.01), size=1000)
+    assert intervals["test_error_height_above_ends"] == pytest.approx(
+        percentile_interval(counts[:, 30].astype(float))
+    )
+    means = (counts[:, :20].sum(1) + counts[:, :31].sum(1) + counts[:, :30].sum(1)) / 3
+    assert intervals["test_error_mean"] == pytest.approx(percentile_interval(means))
 
 
 def test_points_without_a_length_have_no_integral():

@@ -70,7 +70,13 @@ def test_columns_of_table2_are_those_of_the_contract():
     ]
     bounds = [f"{column}_{end}" for column in ten for end in ("low", "high")]
     assert columns[24:45] == ["interval", *bounds]
-    assert columns[45:] == [
+    further = [
+        f"{metric}_{statistic}"
+        for metric in ("train_loss", "train_error", "test_error")
+        for statistic in ("mean", "height_above_ends")
+    ]
+    assert columns[45:63] == [f"{c}{end}" for c in further for end in ("", "_low", "_high")]
+    assert columns[63:] == [
         "train_loss_min_reference_code",
         "train_loss_max_reference_code",
         "test_error_min_reference_code",
@@ -96,6 +102,13 @@ def test_table2_by_hand():
     # Steps 2 and 4 of 6, errors 10, 5 and 15 percent.
     assert bezier["test_error_int"] == pytest.approx((15 + 40) / 6)
     assert bezier["train_error_max"] == 0.3
+    # Unweighted means of the points, and how far the worst lies above the worse end.
+    assert bezier["test_error_mean"] == pytest.approx((10 + 5 + 15) / 3)
+    assert segment["train_loss_mean"] == pytest.approx((0.1 + 0.9 + 0.3) / 3)
+    assert segment["test_error_height_above_ends"] == pytest.approx(50 - 15)
+    assert segment["train_loss_height_above_ends"] == pytest.approx(0.9 - 0.3)
+    assert bezier["test_error_height_above_ends"] == 0
+    assert single[["test_error_mean", "test_error_height_above_ends"]].isna().all()
     assert (table["runs"] == 1).all()
 
 
@@ -132,6 +145,9 @@ def test_several_runs_are_averaged_and_have_intervals_over_runs():
     assert row["test_error_max_high"] == pytest.approx(20 + half_width)
     assert row["train_loss_max"] == pytest.approx(0.4)
     assert row["train_loss_max_low"] == pytest.approx(0.4 - 0.4302653 / math.sqrt(3))
+    # Means 10, 35 / 3 and 40 / 3 percent: five thirds apart.
+    assert row["test_error_mean_high"] == pytest.approx(35 / 3 + 4.302653 * (5 / 3) / math.sqrt(3))
+    assert row["test_error_height_above_ends_high"] == 0
 
 
 def test_intervals_over_runs_stop_where_values_do():
@@ -285,6 +301,10 @@ def test_curve_ensembles_of_one_run():
         setting,
     ]
     assert table["test_error_difference"].fillna(0).tolist() == [-10, -15, -12.5, 0, -7.5]
+    independent = table["test_error_difference_independent"]
+    assert independent.fillna(0).tolist() == [-2.5, -7.5, -5, 7.5, 0]
+    unscaled = table["test_error_difference_unscaled"]
+    assert unscaled.fillna(0).tolist() == [0, -5, -2.5, 10, 2.5]
     assert (table["test_error_low"] < table["test_error"]).all()
     assert (table["test_error"] < table["test_error_high"]).all()
 
