@@ -5,6 +5,7 @@ Benton et al. 2021 show figures only; of figures 8 and A.7 there are digitised n
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,8 @@ _COLUMNS = (
     *(f"{name}_{end}" for name in ("test_nll", "test_nll_scaled") for end in ("low", "high")),
     "deep_ensemble_equivalent",
     *(f"deep_ensemble_equivalent_{what}" for what in ("low", "high", "bound")),
+    "affordable_test_error",
+    "affordable",
 )
 
 
@@ -134,13 +137,15 @@ def component_table(
         the method ``compared_with`` at as many components, with ``_low, _high, _interval``;
         ``seconds`` of all its trainings, ``seconds_published``; the measures of
         ``garipov2018_table1``; ``deep_ensemble_equivalent`` where a method is called "Deep
-        ensemble"; ``published_dataset, published_network, note_published``.
+        ensemble"; ``affordable_test_error``, the smallest of the other methods' whose trainings
+        took no longer in all, and whose that is, ``affordable``; ``published_dataset,
+        published_network, note_published``.
 
     Raises:
         UserError: a method that comes twice, test sets of different sizes, or a counterpart that
             is not published.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for together in by_network([method.ensembles for method in methods]):
         where = f"{together[0].dataset}, {together[0].network}"
         costs = {
@@ -163,7 +168,7 @@ def component_table(
         for method, own in zip(together, errors, strict=True):
             for components in sorted(map(int, method.metrics["budget"].unique())):
                 chosen = own[at_budget(method, components)]
-                row: dict[str, object] = {"dataset": method.dataset, "network": method.network}
+                row: dict[str, Any] = {"dataset": method.dataset, "network": method.network}
                 row |= {"method": method.method, "components": components}
                 row |= uncertainty_columns(method, components) | error_columns(chosen)
                 row |= {"seconds": costs[method.method].cost(components)}
@@ -174,6 +179,7 @@ def component_table(
                 if alone is not None and method is not alone:
                     row |= equivalent_columns(method, components, alone)
                 rows.append(row)
+    rows = [row | _affordable(row, rows) for row in rows]
     keys = ["dataset", "network", "method", "components"]
     if published is None:
         published = pd.DataFrame(columns=[*keys, "test_error", "seconds", "note"])
@@ -181,6 +187,24 @@ def component_table(
     columns = [name for name in _COLUMNS if name != "seconds_published" or "seconds" in values]
     table = beside_published(rows, columns, keys, published, counterparts, values)
     return table.reindex(columns=[*_COLUMNS, *table.columns[len(columns) :]])
+
+
+def _affordable(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    """Return the best of what other methods make of a network in as much time, if there is any."""
+    others = [
+        other
+        for other in rows
+        if all(other[key] == row[key] for key in ("dataset", "network"))
+        and other["method"] != row["method"]
+        and other["seconds"] <= row["seconds"]
+    ]
+    if not others:
+        return {}
+    best = min(others, key=lambda other: other["test_error"])
+    return {
+        "affordable_test_error": best["test_error"],
+        "affordable": f"{best['method']}, {best['components']}",
+    }
 
 
 def regularisation_table(simplexes: Sequence[RegularisedSimplexes]) -> pd.DataFrame:

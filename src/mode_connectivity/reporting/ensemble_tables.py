@@ -79,6 +79,7 @@ _TABLE1_COLUMNS = (
     "test_error_std",
     *(f"{name}{end}" for name in _BASES.values() for end in ("", "_low", "_high", "_interval")),
     *MEANS,
+    "member_distance",
     *(f"{name}_{end}" for name in ("test_nll", "test_nll_scaled") for end in ("low", "high")),
     "deep_ensemble_equivalent",
     *(f"deep_ensemble_equivalent_{what}" for what in ("low", "high", "bound")),
@@ -116,6 +117,8 @@ class EvaluatedMethod:
         correct: [R, N] which test examples each ensemble classifies correctly.
         log_likelihood: [R, N] log-probability of the true class.
         log_likelihood_scaled: [R, N] the same after cross-fitted temperature scaling.
+        member_distance: mean distance of a member to the one before, of the same training; NaN
+            where a training has one member.
     """
 
     dataset: str
@@ -125,6 +128,7 @@ class EvaluatedMethod:
     correct: NDArray[np.bool_]
     log_likelihood: Floats
     log_likelihood_scaled: Floats
+    member_distance: float = np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +181,7 @@ def read_method(dataset: str, network: str, method: str, folder: Path) -> Evalua
         dataset: title of the data set.
         network: title of the network.
         method: title of the method, one of ``METHOD_TITLES``.
-        folder: with ``metrics.csv`` and ``ensembles.safetensors``.
+        folder: with ``metrics.csv``, ``ensembles.safetensors`` and ``members.csv``.
 
     Raises:
         UserError: the ensembles are missing, damaged, or not those of the metrics.
@@ -192,6 +196,7 @@ def read_method(dataset: str, network: str, method: str, folder: Path) -> Evalua
             f"{path}: not the ensembles of {folder / 'metrics.csv'}: other test errors; "
             "evaluate the ensemble again"
         )
+    members = pd.read_csv(folder / "members.csv")
     return EvaluatedMethod(
         dataset=dataset,
         network=network,
@@ -200,6 +205,7 @@ def read_method(dataset: str, network: str, method: str, folder: Path) -> Evalua
         correct=correct,
         log_likelihood=file.get_tensor("log_likelihood"),
         log_likelihood_scaled=file.get_tensor("log_likelihood_scaled"),
+        member_distance=float(members["distance"].mean()) if "distance" in members else np.nan,
     )
 
 
@@ -255,6 +261,7 @@ def garipov2018_table1(
         over test examples for one run); ``test_brier``, ``test_ece_equal_width``,
         ``test_ece_equal_count`` (percent) and the same with ``_scaled``; ``temperature``,
         ``disagreement`` (percent), ``member_test_error``, ``member_test_nll``;
+        ``member_distance``, of a member to the one before it in the same training;
         ``deep_ensemble_equivalent`` with ``_low, _high, _bound``, from the independent networks of
         this table; ``published_dataset, published_network, note_published``.
 
@@ -285,7 +292,7 @@ def garipov2018_table1(
                 row: dict[str, object] = {"dataset": ensemble.dataset}
                 row |= {"network": ensemble.network, "method": title, "budget": int(budget)}
                 row |= uncertainty_columns(ensemble, budget)
-                row |= error_columns(own)
+                row |= error_columns(own) | {"member_distance": ensemble.member_distance}
                 for base, name in _BASES.items():
                     if base in methods and base != title:
                         other = errors[base][at_budget(methods[base], budget)]
@@ -616,11 +623,13 @@ ENSEMBLE_LAYOUTS: Mapping[str, Layout] = {
                 Column("test_ece_equal_count_scaled", "ECE (%), equal counts, scaled", decimals=2),
                 Column("temperature", "Temperature", decimals=2),
                 Column("disagreement", "Disagreement (%)", decimals=2),
+                Column("member_distance", "Distance of members", decimals=2),
                 Column("member_test_error", "Test error of a member (%)", decimals=2),
                 Column("member_test_nll", "NLL of a member", decimals=4),
             ),
             legend=f"Differences in test error at the same budget, {_DIFFERENCES}. "
-            "Scaled: with temperatures fitted on the other half of the test set. Deep ensemble "
+            "Scaled: with temperatures fitted on the other half of the test set. Distance of "
+            "members: in weight space, to the one before of the same training. Deep ensemble "
             "equivalent: how many independent networks have the same scaled NLL; its interval is "
             "from their mean plus and minus one standard deviation (Ashukha et al. 2020).",
         ),

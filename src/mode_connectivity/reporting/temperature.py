@@ -249,7 +249,9 @@ def two_network_errors(
 
     Returns:
         ``T`` rows: ``t``, ``test_error`` (percent), ``test_error_low`` and ``test_error_high``:
-        the single network's error plus the 95 % interval of the paired difference to it.
+        the single network's error plus the 95 % interval of the paired difference to it;
+        ``two_ends_difference`` to the ensemble of both ends of the path (points), with ``_low``
+        and ``_high``, paired too.
 
     Raises:
         UserError: As `two_network_ensembles`, or if ``t`` has another number of points.
@@ -262,6 +264,7 @@ def two_network_errors(
             f"{len(positions)}; both must come from one evaluation; evaluate the path again"
         )
     low, high = paired_error_interval(correct, correct[0], seed=seed)
+    ends_low, ends_high = paired_error_interval(correct, correct[-1], seed=seed)
     errors = 100 * (1 - correct.mean(axis=1))
     return pd.DataFrame(
         {
@@ -269,5 +272,8 @@ def two_network_errors(
             "test_error": errors,
             "test_error_low": errors[0] + low,
             "test_error_high": errors[0] + high,
+            "two_ends_difference": errors - errors[-1],
+            "two_ends_difference_low": ends_low,
+            "two_ends_difference_high": ends_high,
         }
     )

@@ -84,6 +84,24 @@ def test_seconds_are_those_of_all_components():
     assert rows_of(table, "2-simplex", 4)["seconds"] == pytest.approx(78.0)
 
 
+def test_what_other_methods_make_in_as_much_time():
+    # Seconds: deep ensembles 13, 26, 52; simplexes 19.5, 39, 78; errors 25, 19, 15; 21, 16, 16.
+    table = component_table(METHODS, resamples=50)
+    shown = table[["affordable_test_error", "affordable"]].astype(object).fillna("")
+    found = [tuple(row) for row in shown.values]
+    assert found == [
+        ("", ""),
+        (21.0, "2-simplex, 1"),
+        (16.0, "2-simplex, 2"),
+        (25.0, "Deep ensemble, 1"),
+        (19.0, "Deep ensemble, 2"),
+        (15.0, "Deep ensemble, 4"),
+    ]
+    unknown = components("2-simplex", SIMPLEX, dict.fromkeys(SECONDS, float("nan")), members=25)
+    table = component_table([METHODS[0], unknown], resamples=50)
+    assert table["affordable"].isna().all()
+
+
 def test_differences_are_to_the_first_method_over_the_same_seeds():
     table = component_table(METHODS, resamples=200)
     row = rows_of(table, "2-simplex", 1)

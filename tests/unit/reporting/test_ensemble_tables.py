@@ -249,6 +249,8 @@ def test_a_method_is_read_as_it_was_written(tmp_path):
     labels = random.integers(0, 2, 30)
     _, nll = predictions(tmp_path / "p.safetensors", random.uniform(0.01, 0.99, (4, 30)), labels)
     table = pd.DataFrame({"member": list("abcd"), "seed": [1, 1, 2, 2], "test_nll": nll})
+    # The first member of a training has none before it.
+    table["distance"] = [np.nan, 5.0, np.nan, 8.0]
     table.to_csv(tmp_path / "members.csv", index=False)
     evaluate_ensemble(
         tmp_path / "members.csv",
@@ -264,6 +266,7 @@ def test_a_method_is_read_as_it_was_written(tmp_path):
     scaled = read.metrics["test_nll_scaled"]
     np.testing.assert_allclose(-read.log_likelihood_scaled.mean(axis=1), scaled, rtol=1e-5)
     assert table1([read])["runs"].tolist() == [2, 1]
+    assert table1([read])["member_distance"].tolist() == [6.5, 6.5]
 
     read.metrics.iloc[::-1].assign(test_error=[1, 2, 3]).to_csv(
         tmp_path / "metrics.csv", index=False

@@ -84,6 +84,9 @@ def path(error):
             "test_error": error,
             "test_error_low": error - wide,
             "test_error_high": error + wide,
+            "two_ends_difference": error - error[-1],
+            "two_ends_difference_low": error - error[-1] - wide,
+            "two_ends_difference_high": error - error[-1] + wide,
         }
     )
 

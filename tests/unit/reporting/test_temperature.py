@@ -105,6 +105,9 @@ def test_two_network_ensembles_by_hand():
     assert table["test_error_low"][0] == table["test_error_high"][0] == 50
     # A resample of the two examples holds the one that improved 0, 1 or 2 times.
     assert (table["test_error_low"][1], table["test_error_high"][1]) == (50 - 100, 50 - 0)
+    # The same seen from the other end, at which the ensemble is that of both ends.
+    ends = table[[f"two_ends_difference{end}" for end in ("", "_low", "_high")]]
+    np.testing.assert_array_equal(ends, [[50, 0, 100], [0, 0, 0]])
     with pytest.raises(UserError, match="2 points for a grid of 3"):
         temperature.two_network_errors([0, 0.5, 1], [first, second], np.array([0, 0]))
 

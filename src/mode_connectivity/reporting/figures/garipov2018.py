@@ -273,18 +273,20 @@ def garipov2018_figure4(
 
     Returns:
         The figure and its numbers: ``curve``, ``t``, ``test_error``, ``test_error_low``,
-        ``test_error_high`` (percent); the two reference lines are rows without ``t``.
+        ``test_error_high`` (percent), and beside what is drawn ``two_ends_difference`` with its
+        interval; the two reference lines are rows without ``t``.
 
     Raises:
         UserError: If a table lacks a column, is not in the order of t, or has no finite value.
     """
     where = "garipov2018_figure4"
     columns = ["test_error", "test_error_low", "test_error_high"]
-    tables = _checked(paths, columns, where)
+    beside = [f"two_ends_difference{end}" for end in ("", "_low", "_high")]
+    tables = _checked(paths, [*columns, *beside], where)
     references = _references(tables)
     figure = new_figure(COLUMN_WIDTH, 2.9, title)
     axis = figure.subplots()
-    drawn = {name: table[["t"]].assign(curve=name) for name, table in tables.items()}
+    drawn = {name: table[["t", *beside]].assign(curve=name) for name, table in tables.items()}
     for name, table in tables.items():
         for column in columns[1:]:
             drawn[name][column] = finite(table[column], f"{where}, {name}, {column}")[0]
@@ -318,7 +320,7 @@ def garipov2018_figure4(
         [{"curve": name, "test_error": value} for name, value in references.items()]
     )
     numbers = pd.concat([*drawn.values(), levels], ignore_index=True)
-    return figure, numbers[["curve", "t", *columns]]
+    return figure, numbers[["curve", "t", *columns, *beside]]
 
 
 @styled
