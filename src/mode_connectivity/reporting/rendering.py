@@ -230,6 +230,141 @@ def to_latex(frame: pd.DataFrame, layout: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
+@dataclass(frozen=True)
+class HeadingCell:
+    """A cell above the columns of a table: its text, and how many columns and rows it spans."""
+
+    text: str
+    columns: int = 1
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class PublishedValue:
+    """A published value: whose it is, as it was printed, whether it is the best of its column."""
+
+    source: str
+    text: str
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """A cell of a table in the parts of which it is shown.
+
+    Attributes:
+        text: our value, or a label.
+        is_label: whether it names the row.
+        is_repeated: whether the row above has the same label there.
+        is_number: whether it is aligned as a number.
+        is_best: whether our value is the smallest of its column.
+        beside: its interval and number of runs.
+        published: what it stands beside.
+        marks: numbers of footnotes.
+    """
+
+    text: str
+    is_label: bool = False
+    is_repeated: bool = False
+    is_number: bool = False
+    is_best: bool = False
+    beside: str = ""
+    published: tuple[PublishedValue, ...] = ()
+    marks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table in parts, for whoever lays it out on a page.
+
+    Attributes:
+        title: heading.
+        headings: one or two rows of cells above the columns.
+        rows: the cells of each row.
+        legend: what the reader must know.
+        notes: footnotes, the first with number one.
+        details: a further table of the same rows.
+    """
+
+    title: str
+    headings: tuple[tuple[HeadingCell, ...], ...]
+    rows: tuple[tuple[TableCell, ...], ...]
+    legend: str
+    notes: tuple[str, ...]
+    details: "TableView | None" = None
+
+
+def view_table(frame: pd.DataFrame, layout: Layout) -> TableView:
+    """Return what Markdown shows of a table, in parts.
+
+    Args:
+        frame: the table.
+        layout: what is shown of it.
+    """
+    wide, shown = _widened(frame, layout)
+    settings = _published_settings(wide, shown)
+    notes = _Notes(wide, shown)
+    rows: list[tuple[TableCell, ...]] = []
+    previous: list[str] = []
+    for index, (_, row) in enumerate(wide.iterrows()):
+        labels = [_text(row[column.name], column) for column in shown.labels]
+        cells = [
+            TableCell(
+                text,
+                is_label=True,
+                is_repeated=labels[: place + 1] == previous[: place + 1],
+                marks=tuple(notes.marks[index]) if place == len(labels) - 1 else (),
+            )
+            for place, text in enumerate(labels)
+        ]
+        cells += [_cell(row, column) for column in shown.columns]
+        if any(settings):
+            cells.append(TableCell(settings[index]))
+        rows.append(tuple(cells))
+        previous = labels
+    return TableView(
+        layout.title,
+        _headings(shown, further=("Published for",) if any(settings) else ()),
+        tuple(rows),
+        layout.legend,
+        tuple(notes.texts),
+        view_table(frame, layout.details) if layout.details else None,
+    )
+
+
+def _cell(row: pd.Series, column: Column) -> TableCell:
+    published = [
+        PublishedValue(label, text, _is_best(row, f"{column.name}_{suffix}"))
+        for suffix, label, _ in PUBLISHED
+        if (text := _published(row, column, suffix))
+    ]
+    return TableCell(
+        _own(row, column),
+        is_number=column.decimals is not None,
+        is_best=_is_best(row, column.name),
+        beside=", ".join(filter(None, [_interval(row, column), _runs(row, column)])),
+        published=tuple(published),
+    )
+
+
+def _headings(layout: Layout, further: tuple[str, ...]) -> tuple[tuple[HeadingCell, ...], ...]:
+    """Return the rows above the columns: groups, and below them the columns of each."""
+    columns = layout.all_columns
+    if not any(column.group for column in columns):
+        return (tuple(HeadingCell(text) for text in (*(c.label for c in columns), *further)),)
+    upper: list[HeadingCell] = []
+    lower: list[HeadingCell] = []
+    for group, members in groupby(columns, key=lambda column: column.group):
+        labels = [column.label for column in members]
+        if group:
+            upper.append(HeadingCell(group, columns=len(labels)))
+            lower += map(HeadingCell, labels)
+        else:
+            upper += [HeadingCell(label, rows=2) for label in labels]
+    upper += [HeadingCell(text, rows=2) for text in further]
+    return tuple(upper), tuple(lower)
+
+
 class _Notes:
     """Numbered footnotes; the same remark has the same number."""
 

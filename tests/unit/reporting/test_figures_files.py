@@ -24,6 +24,7 @@ def test_picture_document_and_numbers_are_written(tmp_path):
     save(draw(), NUMBERS, stem)
     assert sorted(path.name for path in stem.parent.iterdir()) == [
         "garipov2018.figure1.csv",
+        "garipov2018.figure1.json",
         "garipov2018.figure1.pdf",
         "garipov2018.figure1.png",
     ]
@@ -37,7 +38,7 @@ def test_same_figure_same_bytes_whatever_the_day_and_the_users_settings(tmp_path
     save(draw(), NUMBERS, tmp_path / "one")
     with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 50, "pdf.fonttype": 3}):
         save(draw(), NUMBERS, tmp_path / "two")
-    for suffix in (".png", ".pdf", ".csv"):
+    for suffix in (".png", ".pdf", ".csv", ".json"):
         first = (tmp_path / "one").with_suffix(suffix).read_bytes()
         assert first == (tmp_path / "two").with_suffix(suffix).read_bytes(), suffix
         assert b"Date" not in first

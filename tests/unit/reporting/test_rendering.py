@@ -13,6 +13,7 @@ from mode_connectivity.reporting.rendering import (
     to_csv,
     to_latex,
     to_markdown,
+    view_table,
     write_table,
 )
 
@@ -286,7 +287,59 @@ def test_details_follow_in_markdown_only():
     assert "Details" not in to_latex(table(), layout)
 
 
+ENCLOSED = {"published": "({})", "reference code": "{{{}}}"}
+
+
+def as_in_markdown(cell):
+    """Put the parts of a cell together as Markdown writes them."""
+    if cell.is_label:
+        return cell.text.replace("|", "\\|") + "".join(f" [^{mark}]" for mark in cell.marks)
+    parts = [f"**{cell.text}**" if cell.is_best else cell.text, cell.beside]
+    for value in cell.published:
+        text = f"**{value.text}**" if value.is_best else value.text
+        parts.append(ENCLOSED[value.source].format(text))
+    return " ".join(filter(None, parts))
+
+
+@pytest.mark.parametrize("given", ["long", "wide"])
+def test_the_parts_of_a_table_are_those_of_markdown(given):
+    frame, layout = (table(), LAYOUT) if given == "long" else (long_table(), WIDE)
+    view = view_table(frame, layout)
+    header, _, *rows = markdown_cells(to_markdown(frame, layout))
+    assert [[as_in_markdown(cell) for cell in row] for row in view.rows] == rows
+    assert (view.title, view.legend) == (layout.title, layout.legend)
+    assert list(view.notes) == (["50% off"] if given == "long" else ["misprint"])
+    # The cells above the columns, spread over what they span, give Markdown's one line.
+    upper, lower = view.headings
+    below = iter(lower)
+    spread = []
+    for cell in upper:
+        if cell.rows == 2:
+            spread.append(cell.text)
+        else:
+            spread += [f"{cell.text}, {next(below).text}" for _ in range(cell.columns)]
+    assert spread == header
+    assert next(below, None) is None
+
+
+def test_repeated_labels_and_numbers_are_marked():
+    rows = view_table(table(), LAYOUT).rows
+    assert [[cell.is_repeated for cell in row[:3]] for row in rows] == [
+        [False, False, False],
+        [True, True, False],
+        [True, False, False],
+        [False, False, False],
+    ]
+    assert [cell.is_number for cell in rows[0]] == [False] * 3 + [True] * 3 + [False] * 2
+    details = Layout("Details", LAYOUT.labels, (Column("runs", "Runs"),))
+    view = view_table(table(), Layout("Errors", LAYOUT.labels, LAYOUT.columns, details=details))
+    assert view.details == view_table(table(), details)
+    (only,) = view.details.headings
+    assert [cell.text for cell in only] == ["Data set", "Network", "Curve", "Runs"]
+
+
 def test_empty_table():
+    assert view_table(table().iloc[:0], LAYOUT).rows == ()
     empty = table().iloc[:0]
     assert len(markdown_cells(to_markdown(empty, LAYOUT))) == 2
     assert len(latex_rows(to_latex(empty, LAYOUT))) == 2

@@ -20,6 +20,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, MaxNLocator
 
 from mode_connectivity.reporting.figures.frames import finite, require_columns
+from mode_connectivity.reporting.figures.places import mark_surface
 from mode_connectivity.reporting.style import (
     BLACK,
     COLOUR_MAP,
@@ -385,6 +386,7 @@ class _ColourScale:
 
     def fill(self, axis: Axes, x: Array, y: Array, values: Array, obstacles: Array) -> None:
         """Draw contours and their labels, these away from the obstacles ``[n, 2]``."""
+        mark_surface(axis, self._surface.label, x, y, values)
         levels = self._stretch(self._levels)
         surface = np.ma.masked_invalid(self._stretch(values))
         # The lowest level may equal the lowest value, whose region would then be left out.
