@@ -462,7 +462,7 @@ def artefact_files(artefact):
     if base in TABLES:
         files += [result(f"tables/{artefact}.{kind}") for kind in ("csv", "md", "tex")]
     if base in FIGURES:
-        files += [result(f"figures/{artefact}.{kind}") for kind in ("png", "pdf", "csv")]
+        files += [result(f"figures/{artefact}.{kind}") for kind in ("png", "pdf", "csv", "json")]
     return files
 
 

@@ -1,7 +1,7 @@
-"""Figures, each as PNG, PDF and the numbers that are drawn.
+"""Figures, each as PNG, PDF, the numbers that are drawn and where they lie in the picture.
 
 Inputs: grids and predictions
-Outputs: figures/{artefact}.png .pdf .csv
+Outputs: figures/{artefact}.png .pdf .csv .json
 """
 
 FIGURES = (
@@ -25,6 +25,7 @@ rule make_figure:
         png="<results>/figures/{artefact}.png",
         pdf="<results>/figures/{artefact}.pdf",
         csv="<results>/figures/{artefact}.csv",
+        places="<results>/figures/{artefact}.json",
     log:
         "<logs>/figures/{artefact}.log",
     wildcard_constraints:

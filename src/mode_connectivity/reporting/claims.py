@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mode_connectivity.files import write_frame, write_text
 from mode_connectivity.reporting.barriers import height_above_line
 from mode_connectivity.reporting.claim_settings import (
     ClaimSettings,
@@ -29,8 +30,10 @@ from mode_connectivity.reporting.inference import (
     find,
     rank_correlation,
 )
+from mode_connectivity.reporting.published import lint_published
 from mode_connectivity.reporting.settings import artefact_base
 from mode_connectivity.reporting.summaries import LEVEL, Floats, height_above_ends
+from mode_connectivity.settings import nearest
 
 HOLDS, DOES_NOT_HOLD, UNDECIDED, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 VERDICTS = (HOLDS, DOES_NOT_HOLD, UNDECIDED, NOT_RUN)
@@ -287,6 +290,88 @@ def allowed_text(claim: ClaimSettings) -> str:
     return ", ".join(texts)
 
 
+def write_claims(
+    papers: Sequence[PaperClaims], artefacts: Artefacts, scale: str, folder: Path
+) -> None:
+    """Judge statements and write ``claims.csv``, ``claims_details.csv`` and ``claims.md``.
+
+    Args:
+        papers: the statements.
+        artefacts: what there is to judge them by.
+        scale: whose results these are.
+        folder: takes the files.
+    """
+    claims, details = judge_all(papers, artefacts)
+    write_frame(folder / "claims.csv", claims)
+    write_frame(folder / "claims_details.csv", details)
+    write_text(folder / "claims.md", to_markdown(papers, claims, lint_published(), scale))
+
+
+def to_markdown(
+    papers: Sequence[PaperClaims], claims: pd.DataFrame, misprints: pd.DataFrame, scale: str
+) -> str:
+    """Render judged statements as Markdown, a table a paper.
+
+    Args:
+        papers: the statements.
+        claims: as ``judge_all`` returns them.
+        misprints: as ``lint_published`` returns them.
+        scale: whose results these are.
+    """
+    lines = [f"# Do the papers' statements hold at the {scale} scale?", "", summary(claims), ""]
+    for paper in papers:
+        rows = [
+            {
+                "Section": row["section"],
+                "Statement": row["statement"],
+                "Published": row["published"],
+                "Ours": value_text(row),
+                "Holds if": holds_if(row),
+                "Verdict": ": ".join(filter(None, [f"**{row['verdict']}**", row["reason"]])),
+            }
+            for _, row in claims[claims["paper"] == paper.paper].iterrows()
+        ]
+        table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+        lines += [f"## {paper.title}", "", f"{paper.citation}.", "", table, ""]
+    lines += [
+        "Ours: of several quantities the one that says most against the statement, with its "
+        "nominal 95 % interval over runs or test examples where there is one; how many quantities "
+        "lie where the statement says. Quantities of one statement share the level (Holm). Without "
+        "an interval the value alone is judged, as for these networks. All quantities are in "
+        "claims_details.csv; why bounds are as they are is in claims.csv.",
+        "",
+        "## Contradictions in the papers' own tables",
+        "",
+        misprints.to_markdown(index=False, disable_numparse=True),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def summary(claims: pd.DataFrame) -> str:
+    """Return a sentence that counts the verdicts."""
+    counts = claims["verdict"].value_counts()
+    parts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    return f"Of {len(claims)} statements: {parts}."
+
+
+def value_text(row: pd.Series) -> str:
+    """Return our value of a statement with its interval, unit and whose it is."""
+    if not row["quantities"]:
+        return ""
+    text = f"{row['estimate']:.3g}"
+    if pd.notna(row["low"]):
+        text += f" [{row['low']:.3g}, {row['high']:.3g}]"
+    text = " ".join(filter(None, [text, row["unit"]]))
+    if row["quantities"] > 1:
+        text += f" ({row['label']}; {row['inside']} of {row['quantities']} inside)"
+    return text
+
+
+def holds_if(row: pd.Series) -> str:
+    """Return the range that a statement allows, with its unit."""
+    return " ".join(filter(None, [row["allowed"], row["unit"]]))
+
+
 def _measured(
     part: MeasuredSettings, claim: ClaimSettings, frame: pd.DataFrame
 ) -> dict[str, Measured]:
@@ -391,7 +476,8 @@ def _undefined(error: Exception) -> str:
 
 
 def _no_column(name: str, frame: pd.DataFrame) -> str:
-    return f"no column {name!r} (found {', '.join(map(str, frame.columns))}); make it again"
+    hint = nearest(name, map(str, frame.columns))
+    return f"there is no column {name!r}{hint}; if another version made it, make it again"
 
 
 def _with_interval(value: str, row: pd.Series, estimate: float) -> Measured:

@@ -254,6 +254,24 @@ def _counterparts_of(ours: pd.DataFrame, counterparts: Mapping[Pair, Pair]) -> l
     return [counterparts.get(pair, pair) for pair in pairs]
 
 
+def lint_published(directory: Path = PUBLISHED_DIRECTORY) -> pd.DataFrame:
+    """Search every published table of minima and maxima along paths for contradictions.
+
+    Args:
+        directory: where the files lie.
+
+    Returns:
+        The rows of ``contradictions`` of each, with the ``table`` that they are of.
+    """
+    found = [
+        contradictions(load_published(name, directory)).assign(table=name)
+        for name, layout in FORMATS.items()
+        if layout.keys[-1] == "curve"
+    ]
+    frame = pd.concat(found, ignore_index=True)
+    return frame[["table", *frame.columns.drop("table")]]
+
+
 def contradictions(
     frame: pd.DataFrame, *, tolerance: float = 0.0, outlier_margin: float = 1.0
 ) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from mode_connectivity.reporting.published import (
     PUBLISHED_DIRECTORY,
     contradictions,
     join_published,
+    lint_published,
     load_published,
     name_published,
 )
@@ -95,6 +96,14 @@ def test_table1_supports_what_the_paper_says_of_it():
 @pytest.mark.parametrize("name", KNOWN_CONTRADICTIONS)
 def test_contradictions_are_the_known_ones(name):
     assert places(contradictions(load_published(name))) == KNOWN_CONTRADICTIONS[name]
+
+
+def test_all_published_tables_are_searched():
+    found = lint_published()
+    assert {
+        (row["table"], row["dataset"], row["network"], row["curve"], row["column"])
+        for _, row in found.iterrows()
+    } == {(name, *place) for name, known in KNOWN_CONTRADICTIONS.items() for place in known}
 
 
 def test_every_contradiction_is_noted_in_its_row():

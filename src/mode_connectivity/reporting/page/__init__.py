@@ -1,0 +1,1 @@
+"""The page in front of all results: scorecard, tables, figures, and what they cost."""
