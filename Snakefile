@@ -47,17 +47,17 @@ include: "rules/cost.smk"
 rule all:
     default_target: True
     input:
-        selected_artefacts(),
+        artefact_files(plan.selected_artefacts(CONFIG)),
     localrule: True
 
 
-for paper, artefacts in papers().items():
+for paper, artefacts in plan.papers(CONFIG).items():
 
     rule:
         name:
             paper
         input:
-            [path for artefact in artefacts for path in artefact_files(artefact)],
+            artefact_files(artefacts),
         localrule: True
 
 
@@ -67,13 +67,13 @@ for artefact in artefact_names(CONFIG):
         name:
             artefact
         input:
-            artefact_files(artefact),
+            artefact_files([artefact]),
         localrule: True
 
 
 rule datasets:
     input:
-        [result(layout.dataset(name)) for name in used_datasets()],
+        [result(layout.dataset(name)) for name in plan.used_datasets(CONFIG)],
     localrule: True
 
 

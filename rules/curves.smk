@@ -8,9 +8,9 @@ Outputs: curves/{curve}/
 rule train_curve:
     """Train the bends of a curve between two fixed networks (Garipov et al. 2018, section 3)."""
     input:
-        dataset=curve_dataset,
-        start=curve_end("start"),
-        end=curve_end("end"),
+        dataset=planned(plan.curve_dataset),
+        start=planned(plan.curve_start),
+        end=planned(plan.curve_end),
     output:
         vertices="<results>/curves/{curve}/vertices.safetensors",
         history="<results>/curves/{curve}/history.csv",

@@ -4,14 +4,11 @@ Inputs: curves/{curve}/vertices.safetensors or the weights of networks, datasets
 Outputs: ensembles/{ensemble}/
 """
 
-SNAPSHOTS = ("independent", "snapshot", "fast_geometric")
-AVERAGES = ("weight_average",)
-
 
 rule collect_curve_members:
     """Measure equally spaced points of a curve as members (Garipov et al. 2018, section 4.3)."""
     input:
-        unpack(ensemble_curve_inputs),
+        unpack(planned(plan.ensemble_curve_inputs)),
     output:
         grid="<results>/ensembles/{ensemble}/members.csv",
         correct="<results>/ensembles/{ensemble}/correct.safetensors",
@@ -20,7 +17,7 @@ rule collect_curve_members:
     log:
         "<logs>/ensembles/{ensemble}.log",
     wildcard_constraints:
-        ensemble=ensembles_by("curve_points"),
+        ensemble=ensembles_of("collect_curve_members"),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
@@ -44,8 +41,8 @@ rule collect_curve_members:
 rule collect_members:
     """Measure trained networks as members (Garipov et al. 2018, section 5)."""
     input:
-        dataset=ensemble_dataset,
-        weights=ensemble_weights,
+        dataset=planned(plan.ensemble_dataset),
+        weights=planned(plan.ensemble_weights),
     output:
         members="<results>/ensembles/{ensemble}/members.csv",
         correct="<results>/ensembles/{ensemble}/correct.safetensors",
@@ -54,7 +51,7 @@ rule collect_members:
     log:
         "<logs>/ensembles/{ensemble}.log",
     wildcard_constraints:
-        ensemble=ensembles_by(*SNAPSHOTS, functions=False),
+        ensemble=ensembles_of("collect_members"),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
@@ -82,7 +79,7 @@ use rule collect_members as collect_functions with:
         functions="<results>/ensembles/{ensemble}/function_values.safetensors",
         run="<results>/ensembles/{ensemble}/run.json",
     wildcard_constraints:
-        ensemble=ensembles_by(*SNAPSHOTS, functions=True),
+        ensemble=ensembles_of("collect_functions"),
 
 
 use rule collect_members as average_weights with:
@@ -94,13 +91,13 @@ use rule collect_members as average_weights with:
         run="<results>/ensembles/{ensemble}/run.json",
         averages=directory("<results>/ensembles/{ensemble}/weights"),
     wildcard_constraints:
-        ensemble=ensembles_by(*AVERAGES),
+        ensemble=ensembles_of("average_weights"),
 
 
 use rule collect_members as collect_swag_members with:
     # Fit a Gaussian to the snapshots of each training and measure draws (Maddox et al. 2019).
     wildcard_constraints:
-        ensemble=ensembles_by("swag"),
+        ensemble=ensembles_of("collect_swag_members"),
     params:
         swag=lambda wildcards: swag_settings(wildcards.ensemble),
 
@@ -108,7 +105,7 @@ use rule collect_members as collect_swag_members with:
 rule collect_bend_samples:
     """Measure draws from a Gaussian around the bend of a curve (Benton et al. 2021, figure 2)."""
     input:
-        unpack(bend_snapshots),
+        unpack(planned(plan.bend_snapshots)),
     output:
         members="<results>/ensembles/{ensemble}/members.csv",
         correct="<results>/ensembles/{ensemble}/correct.safetensors",
@@ -117,7 +114,7 @@ rule collect_bend_samples:
     log:
         "<logs>/ensembles/{ensemble}.log",
     wildcard_constraints:
-        ensemble=ensembles_by("curve_swag"),
+        ensemble=ensembles_of("collect_bend_samples"),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
@@ -140,7 +137,7 @@ rule collect_bend_samples:
 rule collect_subspace_members:
     """Sample weights in the plane of a curve (Izmailov et al. 2019) and measure them as members."""
     input:
-        unpack(ensemble_curve_inputs),
+        unpack(planned(plan.ensemble_curve_inputs)),
     output:
         members="<results>/ensembles/{ensemble}/members.csv",
         correct="<results>/ensembles/{ensemble}/correct.safetensors",
@@ -149,7 +146,7 @@ rule collect_subspace_members:
     log:
         "<logs>/ensembles/{ensemble}.log",
     wildcard_constraints:
-        ensemble=ensembles_by("subspace", functions=False),
+        ensemble=ensembles_of("collect_subspace_members"),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
@@ -177,7 +174,7 @@ use rule collect_subspace_members as collect_subspace_functions with:
         functions="<results>/ensembles/{ensemble}/function_values.safetensors",
         run="<results>/ensembles/{ensemble}/run.json",
     wildcard_constraints:
-        ensemble=ensembles_by("subspace", functions=True),
+        ensemble=ensembles_of("collect_subspace_functions"),
 
 
 rule evaluate_ensemble:
@@ -191,7 +188,7 @@ rule evaluate_ensemble:
     log:
         "<logs>/ensembles/{ensemble}_metrics.log",
     wildcard_constraints:
-        ensemble=ensembles_by(*SNAPSHOTS, *AVERAGES, "subspace", "swag"),
+        ensemble=ensembles_of("evaluate_ensemble"),
     conda:
         "../envs/mode_connectivity.yaml"
     resources:

@@ -8,7 +8,7 @@ Outputs: curves/{curve}/grid.csv, planes/{plane}/grid.csv, geometries/ and what 
 rule evaluate_curve:
     """Measure a curve at equally spaced points (Garipov et al. 2018, A.3)."""
     input:
-        unpack(grid_inputs),
+        unpack(planned(plan.grid_inputs)),
     output:
         grid="<results>/curves/{curve}/grid.csv",
         correct="<results>/curves/{curve}/correct.safetensors",
@@ -38,7 +38,7 @@ rule evaluate_curve:
 rule evaluate_curve_snapshots:
     """Measure a curve as it was on the way of its training (Gotmare et al. 2018, figure 1)."""
     input:
-        unpack(curve_snapshots_inputs),
+        unpack(planned(plan.curve_snapshots_inputs)),
     output:
         grid="<results>/curves/{curve}/snapshots.csv",
         run="<results>/curves/{curve}/snapshots.json",
@@ -66,7 +66,7 @@ rule evaluate_curve_snapshots:
 rule evaluate_plane:
     """Measure a lattice of the plane through three points (Garipov et al. 2018, figure 1)."""
     input:
-        unpack(plane_inputs),
+        unpack(planned(plan.plane_inputs)),
     output:
         grid="<results>/planes/{plane}/grid.csv",
         points="<results>/planes/{plane}/points.csv",
@@ -97,7 +97,7 @@ rule evaluate_plane:
 rule measure_distances:
     """Measure the distances of networks and bends from each other."""
     input:
-        unpack(geometry_inputs),
+        unpack(planned(plan.geometry_inputs)),
     output:
         points="<results>/geometries/{geometry}/points.csv",
         distances="<results>/geometries/{geometry}/distances.csv",

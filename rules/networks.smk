@@ -8,7 +8,7 @@ Outputs: networks/{recipe}/seed{seed}/
 rule train_network:
     """Train the network of a recipe from one seed, from scratch or from another network."""
     input:
-        unpack(training_inputs),
+        unpack(planned(plan.training_inputs)),
     output:
         weights="<results>/networks/{recipe}/seed{seed}/weights.safetensors",
         history="<results>/networks/{recipe}/seed{seed}/history.csv",
@@ -34,7 +34,7 @@ rule train_network:
 rule evaluate_network:
     """Measure a network and keep its test predictions."""
     input:
-        dataset=recipe_dataset,
+        dataset=planned(plan.recipe_dataset),
         weights="<results>/networks/{recipe}/seed{seed}/weights.safetensors",
     output:
         metrics="<results>/networks/{recipe}/seed{seed}/evaluation/metrics.csv",

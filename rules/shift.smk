@@ -8,10 +8,10 @@ Outputs: ensembles/{ensemble}/corruptions/{corruption}/, ensembles/{ensemble}/sh
 rule collect_members_under_corruption:
     """Measure the members on corrupted test images (Benton et al. 2021, figure 11 and C.1)."""
     input:
-        dataset=ensemble_dataset,
-        images=corrupted_images,
+        dataset=planned(plan.ensemble_dataset),
+        images=planned(plan.corrupted_images),
         members="<results>/ensembles/{ensemble}/members.csv",
-        weights=ensemble_weights,
+        weights=planned(plan.ensemble_weights),
     output:
         predictions="<results>/ensembles/{ensemble}/corruptions/{corruption}/predictions.safetensors",
         members="<results>/ensembles/{ensemble}/corruptions/{corruption}/members.csv",
@@ -19,7 +19,7 @@ rule collect_members_under_corruption:
     log:
         "<logs>/ensembles/{ensemble}/corruptions/{corruption}.log",
     wildcard_constraints:
-        ensemble=ensembles_by(*SNAPSHOTS, functions=False),
+        ensemble=ensembles_of("collect_members_under_corruption"),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
@@ -41,18 +41,18 @@ rule collect_members_under_corruption:
 use rule collect_members_under_corruption as collect_averages_under_corruption with:
     # The averages are what collect_members has written.
     input:
-        dataset=ensemble_dataset,
-        images=corrupted_images,
+        dataset=planned(plan.ensemble_dataset),
+        images=planned(plan.corrupted_images),
         members="<results>/ensembles/{ensemble}/members.csv",
         averages="<results>/ensembles/{ensemble}/weights",
     wildcard_constraints:
-        ensemble=ensembles_by(*AVERAGES),
+        ensemble=ensembles_of("collect_averages_under_corruption"),
 
 
 use rule collect_members_under_corruption as collect_swag_members_under_corruption with:
     # The same draws as on clean images.
     wildcard_constraints:
-        ensemble=ensembles_by("swag"),
+        ensemble=ensembles_of("collect_swag_members_under_corruption"),
     params:
         swag=lambda wildcards: swag_settings(wildcards.ensemble),
 
@@ -60,8 +60,8 @@ use rule collect_members_under_corruption as collect_swag_members_under_corrupti
 rule collect_simplex_points_under_corruption:
     """Measure points of the complexes of several seeds (ESPRO) on corrupted test images."""
     input:
-        unpack(simplex_ensemble_sources),
-        images=corrupted_images,
+        unpack(planned(plan.simplex_ensemble_sources)),
+        images=planned(plan.corrupted_images),
         members="<results>/ensembles/{ensemble}/members.csv",
     output:
         predictions="<results>/ensembles/{ensemble}/corruptions/{corruption}/predictions.safetensors",
@@ -70,7 +70,7 @@ rule collect_simplex_points_under_corruption:
     log:
         "<logs>/ensembles/{ensemble}/corruptions/{corruption}.log",
     wildcard_constraints:
-        ensemble=ensembles_by("simplex", functions=False),
+        ensemble=ensembles_of("collect_simplex_points_under_corruption"),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads
@@ -95,8 +95,8 @@ rule evaluate_ensemble_under_shift:
     """Measure the ensembles of each budget on corrupted images, after temperature scaling."""
     input:
         members="<results>/ensembles/{ensemble}/members.csv",
-        predictions=ensemble_predictions,
-        corrupted=predictions_under_corruptions,
+        predictions=planned(plan.ensemble_predictions),
+        corrupted=planned(plan.predictions_under_corruptions),
     output:
         metrics="<results>/ensembles/{ensemble}/shift.csv",
         ensembles="<results>/ensembles/{ensemble}/shift.safetensors",

@@ -8,8 +8,8 @@ Outputs: simplexes/{simplex}/seed{seed}/, and of ensembles of such points ensemb
 rule train_simplex:
     """Train the connectors of a simplex or a complex one by one (Benton et al. 2021, section 3)."""
     input:
-        dataset=simplex_dataset,
-        modes=simplex_modes,
+        dataset=planned(plan.simplex_dataset),
+        modes=planned(plan.simplex_modes),
     output:
         vertices="<results>/simplexes/{simplex}/seed{seed}/vertices.safetensors",
         history="<results>/simplexes/{simplex}/seed{seed}/history.csv",
@@ -38,7 +38,7 @@ rule train_simplex:
 rule evaluate_simplex:
     """Measure points drawn from a complex of the modes and the first connectors."""
     input:
-        unpack(simplex_points_inputs),
+        unpack(planned(plan.simplex_points_inputs)),
     output:
         grid="<results>/simplexes/{simplex}/seed{seed}/connectors{connectors}/grid.csv",
         correct="<results>/simplexes/{simplex}/seed{seed}/connectors{connectors}/correct.safetensors",
@@ -67,8 +67,8 @@ rule evaluate_simplex:
 rule evaluate_simplex_ensemble:
     """Measure the ensembles of points of the complexes of several seeds (ESPRO)."""
     input:
-        grids=simplex_ensemble_files("grid.csv"),
-        predictions=simplex_ensemble_files("predictions.safetensors"),
+        grids=planned(plan.simplex_ensemble_grids),
+        predictions=planned(plan.ensemble_predictions),
     output:
         members="<results>/ensembles/{ensemble}/members.csv",
         metrics="<results>/ensembles/{ensemble}/metrics.csv",
@@ -76,7 +76,7 @@ rule evaluate_simplex_ensemble:
     log:
         "<logs>/ensembles/{ensemble}.log",
     wildcard_constraints:
-        ensemble=ensembles_by("simplex", functions=False),
+        ensemble=ensembles_of("evaluate_simplex_ensemble"),
     conda:
         "../envs/mode_connectivity.yaml"
     resources:
@@ -92,7 +92,7 @@ rule evaluate_simplex_ensemble:
 rule collect_simplex_functions:
     """Measure points of the complexes of several seeds as members, and as functions."""
     input:
-        unpack(simplex_ensemble_sources),
+        unpack(planned(plan.simplex_ensemble_sources)),
     output:
         members="<results>/ensembles/{ensemble}/members.csv",
         correct="<results>/ensembles/{ensemble}/correct.safetensors",
@@ -102,7 +102,7 @@ rule collect_simplex_functions:
     log:
         "<logs>/ensembles/{ensemble}.log",
     wildcard_constraints:
-        ensemble=ensembles_by("simplex", functions=True),
+        ensemble=ensembles_of("collect_simplex_functions"),
     conda:
         "../envs/mode_connectivity.yaml"
     threads: CONFIG.threads

@@ -4,23 +4,11 @@ Inputs: grids and predictions
 Outputs: tables/{artefact}.csv .md .tex
 """
 
-TABLES = (
-    *(f"garipov2018_table{number}" for number in (1, 2, 3)),
-    "garipov2018_curve_ensemble",
-    "garipov2018_imagenet",
-    "garipov2018_trivial_path",
-    "gotmare2018_modes",
-    *(f"benton2021_figure{part}" for part in (8, 9, "_a7")),
-    "benton2021_figure11",
-    "benton2021_c1",
-    "benton2021_figure10",
-)
-
 
 rule make_table:
     """Make a table of a paper from what was measured."""
     input:
-        artefact_inputs,
+        planned(plan.artefact_inputs),
     output:
         csv="<results>/tables/{artefact}.csv",
         markdown="<results>/tables/{artefact}.md",
@@ -28,7 +16,7 @@ rule make_table:
     log:
         "<logs>/tables/{artefact}.log",
     wildcard_constraints:
-        artefact=artefacts_of(TABLES),
+        artefact=artefacts_of("make_table"),
     localrule: True
     conda:
         "../envs/mode_connectivity.yaml"
