@@ -8,7 +8,8 @@ Results lie below results/{scale}/ (results/README.md has the contract):
     simplexes/{simplex}/seed{seed}/  vertices, history, volumes, record, grids of drawn points
     planes/{plane}/                  grid, points on the plane
     ensembles/{ensemble}/            members, predictions, metrics, the same under corruption
-    tables/{artefact}.{csv,md,tex}   figures/{artefact}.{png,pdf,csv}
+    tables/{artefact}.{csv,md,tex}   figures/{artefact}.{png,pdf,csv,json}
+    claims.{csv,md}  claims_details.csv  report.html
 """
 
 from pathlib import Path
@@ -32,6 +33,9 @@ pathvars:
 container: CONFIG.container
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "rules/data.smk"
 include: "rules/networks.smk"
 include: "rules/curves.smk"
@@ -41,6 +45,7 @@ include: "rules/shift.smk"
 include: "rules/evaluation.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
 include: "rules/cost.smk"
 
 
@@ -48,6 +53,7 @@ rule all:
     default_target: True
     input:
         artefact_files(plan.selected_artefacts(CONFIG)),
+        [result(path) for path in plan.report_files()],
     localrule: True
 
 
@@ -94,4 +100,6 @@ onstart:
 
 onsuccess:
     results = f"{CONFIG.results}/{CONFIG.scale}"
-    print(f"Tables: {results}/tables    Figures: {results}/figures")
+    print(
+        f"Tables: {results}/tables    Figures: {results}/figures    All of it: {results}/report.html"
+    )

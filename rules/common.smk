@@ -1,5 +1,6 @@
 """The config, checked, and the functions by which rules look things up in it. No rules here."""
 
+import hashlib
 import json
 import os
 import sys
@@ -17,9 +18,12 @@ from mode_connectivity.config import artefact_names, artefact_parts, load_config
 from mode_connectivity.cuda import check_cuda
 from mode_connectivity.ensembling.settings import SwagSettings
 from mode_connectivity.data.corruption_settings import CORRUPTION_NAMES
-from mode_connectivity.files import canonical_json, date_back
+from mode_connectivity.files import canonical_json, date_back, digest
 from mode_connectivity.networks import registry
 from mode_connectivity.provenance import code_fingerprint
+from mode_connectivity.reporting.captions import caption_of, load_captions, paper_name
+from mode_connectivity.reporting.claim_settings import claim_files, load_claims
+from mode_connectivity.reporting.page.shown import page_sources
 from mode_connectivity.resources import estimate
 from mode_connectivity.run_checks import check_profile, check_results, check_slurm
 from mode_connectivity.settings import UserError
@@ -30,6 +34,8 @@ try:
     CONFIG = load_config(config, Path(workflow.basedir), workflow.configfiles)
     if workflow.is_main_process:
         check_results(Path(CONFIG.results, CONFIG.scale))
+        if CONFIG.claims:
+            load_claims(claim_files(CONFIG.claims))
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -146,6 +152,17 @@ def script_code(script, recipe=None):
     if recipe is not None:
         sources.append(Path(registry.specification(recipe.network.name).path))
     return code_fingerprint(*sources)
+
+
+def contents(paths):
+    """What stands in files that are no code: the name of each and a digest."""
+    return {path.name: digest(path) for path in paths}
+
+
+def settings_digest():
+    """A digest of every setting but those that change no result."""
+    settings = CONFIG.model_dump_json(exclude={"download", "device", "resources", "jobs_per_gpu"})
+    return hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()
 
 
 def plain(settings, exclude=()):
@@ -267,6 +284,26 @@ def artefact_content(artefact):
         content.setdefault(section, {})[name] = part_content(section, name)
     # As written, not with sorted keys: rows and panels stand in the order of the config.
     return {"settings": settings.model_dump(mode="json"), "scale": CONFIG.scale, **content}
+
+
+@cache
+def captions():
+    return load_captions()
+
+
+def artefact_labels(wildcards):
+    """How reports call an artefact."""
+    return {"what": caption_of(wildcards.artefact, captions()).title}
+
+
+def artefact_caption(wildcards):
+    """What an artefact shows, for reports."""
+    return caption_of(wildcards.artefact, captions()).caption
+
+
+def artefact_paper(wildcards):
+    """The paper that an artefact is of."""
+    return paper_name(wildcards.artefact.split("_")[0])
 
 
 def part_content(section, name):

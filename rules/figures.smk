@@ -10,7 +10,13 @@ rule make_figure:
     input:
         planned(plan.artefact_inputs),
     output:
-        png="<results>/figures/{artefact}.png",
+        png=report(
+            "<results>/figures/{artefact}.png",
+            caption="../workflow/report/artefact.rst",
+            category=artefact_paper,
+            subcategory="Figures",
+            labels=artefact_labels,
+        ),
         pdf="<results>/figures/{artefact}.pdf",
         csv="<results>/figures/{artefact}.csv",
         places="<results>/figures/{artefact}.json",
@@ -23,6 +29,7 @@ rule make_figure:
         "../envs/mode_connectivity.yaml"
     params:
         content=lambda wildcards: artefact_content(wildcards.artefact),
+        caption=artefact_caption,
         code=script_code("make_figure.py"),
     script:
         "../workflow/scripts/make_figure.py"

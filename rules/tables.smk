@@ -10,7 +10,13 @@ rule make_table:
     input:
         planned(plan.artefact_inputs),
     output:
-        csv="<results>/tables/{artefact}.csv",
+        csv=report(
+            "<results>/tables/{artefact}.csv",
+            caption="../workflow/report/artefact.rst",
+            category=artefact_paper,
+            subcategory="Tables",
+            labels=artefact_labels,
+        ),
         markdown="<results>/tables/{artefact}.md",
         latex="<results>/tables/{artefact}.tex",
     log:
@@ -22,6 +28,7 @@ rule make_table:
         "../envs/mode_connectivity.yaml"
     params:
         content=lambda wildcards: artefact_content(wildcards.artefact),
+        caption=artefact_caption,
         code=script_code("make_table.py"),
     script:
         "../workflow/scripts/make_table.py"

@@ -167,6 +167,11 @@ class MachineSettings(Settings):
     select: list[str] = Field(
         [], description="artefacts or papers that the target all builds; empty: every one"
     )
+    claims: list[str] = Field(
+        [],
+        description="files of your own statements, which are judged beside those of the papers; "
+        "resources/claims has the form",
+    )
     results: str = Field(
         "results", min_length=1, description="folder of everything the pipeline makes"
     )

@@ -50,6 +50,8 @@ FIGURES = (
     "benton2021_c1",
 )
 """The artefacts that are figures."""
+CLAIMS = ("claims.csv", "claims_details.csv", "claims.md")
+"""The files of the judged statements."""
 SNAPSHOTS = ("independent", "snapshot", "fast_geometric")
 """Methods whose members are networks as a training has left them."""
 AVERAGES = ("weight_average",)
@@ -439,6 +441,21 @@ def artefact_files(artefact: str) -> list[str]:
     return [f"{folder}/{artefact}.{kind}" for folder, kind in kinds]
 
 
+def judged_files(config: Config, wildcards: Wildcards) -> list[str]:
+    """Return the numbers of the artefacts that are asked for, by which statements are judged."""
+    return [path for path in shown_files(config, wildcards) if path.endswith(".csv")]
+
+
+def shown_files(config: Config, wildcards: Wildcards) -> list[str]:
+    """Return the files of the artefacts that are asked for."""
+    return [path for name in selected_artefacts(config) for path in artefact_files(name)]
+
+
+def report_files() -> list[str]:
+    """Return what is made of all artefacts together."""
+    return [*CLAIMS, *RULES["make_report"].outputs]
+
+
 def used_datasets(config: Config) -> list[str]:
     """Return the data sets that some recipe uses."""
     return sorted({recipe.dataset for recipe in config.recipes.values()})
@@ -455,7 +472,7 @@ class Rule:
         name: of Snakemake's rule.
         inputs: what it takes, in the order of Snakemake's rule: paths, or functions of the config
             and the wildcards.
-        folder: of its outputs.
+        folder: of its outputs; empty for the results themselves.
         outputs: files and folders in there.
         log: its path below the folder of logs.
         methods: of the ensembles that it is for; every one if empty.
@@ -476,7 +493,7 @@ class Rule:
     @property
     def paths(self) -> list[str]:
         """The paths of its outputs."""
-        return [f"{self.folder}/{output}" for output in self.outputs]
+        return [f"{self.folder}/{output}".lstrip("/") for output in self.outputs]
 
     def is_for_ensemble(self, config: Config, name: str) -> bool:
         """Tell whether it is for an ensemble of the config."""
@@ -717,6 +734,14 @@ RULES: Mapping[str, Rule] = {
             outputs=("{artefact}.png", "{artefact}.pdf", "{artefact}.csv", "{artefact}.json"),
             log="figures/{artefact}.log",
             artefacts=FIGURES,
+        ),
+        Rule("judge_claims", (judged_files,), folder="", outputs=CLAIMS, log="claims.log"),
+        Rule(
+            "make_report",
+            (*CLAIMS, shown_files),
+            folder="",
+            outputs=("report.html",),
+            log="report.log",
         ),
     )
 }

@@ -1,5 +1,6 @@
 """Titles and captions of the artefacts, for reports. Nothing here imports torch."""
 
+import re
 from pathlib import Path
 
 from pydantic import Field, TypeAdapter
@@ -21,6 +22,12 @@ class Caption(Settings):
 def load_captions(path: Path = CAPTIONS) -> dict[str, Caption]:
     """Read the captions by artefact."""
     return TypeAdapter(dict[str, Caption]).validate_python(read_yaml(path))
+
+
+def paper_name(paper: str) -> str:
+    """Return how people call a paper: ``Garipov et al. 2018`` for ``garipov2018``."""
+    match = re.fullmatch(r"([a-z]+)(\d{4})", paper)
+    return f"{match[1].capitalize()} et al. {match[2]}" if match else paper
 
 
 def caption_of(artefact: str, captions: dict[str, Caption]) -> Caption:

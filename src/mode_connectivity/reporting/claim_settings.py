@@ -118,18 +118,27 @@ class PaperClaims(Settings):
     claims: dict[str, ClaimSettings] = Field(min_length=1)
 
 
-def load_claims(paths: Iterable[Path] = ()) -> list[PaperClaims]:
-    """Read the statements that are judged.
+PAPERS = ("garipov2018", "gotmare2018", "benton2021")
+"""Those whose statements are shipped, from the oldest on."""
+
+
+def claim_files(own: Iterable[str | Path] = ()) -> list[Path]:
+    """Return the files of statements: those of the three papers, then a user's own."""
+    return [*(CLAIMS_DIRECTORY / f"{paper}.yaml" for paper in PAPERS), *map(Path, own)]
+
+
+def load_claims(paths: Iterable[Path]) -> list[PaperClaims]:
+    """Read statements.
 
     Args:
-        paths: YAML files; those of the three papers if there are none.
+        paths: YAML files, one a paper.
 
     Raises:
         UserError: with all mistakes of all files, a line each.
     """
     mistakes: list[str] = []
     papers = []
-    for path in tuple(paths) or sorted(CLAIMS_DIRECTORY.glob("*.yaml")):
+    for path in paths:
         try:
             content = read_yaml(path)
         except FileNotFoundError:

@@ -358,13 +358,21 @@ def value_text(row: pd.Series) -> str:
     """Return our value of a statement with its interval, unit and whose it is."""
     if not row["quantities"]:
         return ""
-    text = f"{row['estimate']:.3g}"
-    if pd.notna(row["low"]):
-        text += f" [{row['low']:.3g}, {row['high']:.3g}]"
-    text = " ".join(filter(None, [text, row["unit"]]))
+    text = number_text(row["estimate"], row["low"], row["high"])
+    if row["unit"]:
+        text += f" {row['unit']}"
+    remarks = []
     if row["quantities"] > 1:
-        text += f" ({row['label']}; {row['inside']} of {row['quantities']} inside)"
-    return text
+        remarks = [row["label"], f"{row['inside']} of {row['quantities']} inside"]
+    if pd.isna(row["low"]):
+        remarks.append("value alone")
+    return f"{text} ({'; '.join(remarks)})" if remarks else text
+
+
+def number_text(estimate: float, low: float, high: float) -> str:
+    """Return a value with its interval, if it has one."""
+    interval = f" [{low:.3g}, {high:.3g}]" if pd.notna(low) else ""
+    return f"{estimate:.4g}{interval}"
 
 
 def holds_if(row: pd.Series) -> str:

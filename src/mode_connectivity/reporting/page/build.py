@@ -4,15 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
+from mode_connectivity.config import Config
 from mode_connectivity.files import write_text
 from mode_connectivity.reporting.artefacts import LAYOUTS
-from mode_connectivity.reporting.captions import Caption, caption_of, load_captions
-from mode_connectivity.reporting.claim_settings import PaperClaims
+from mode_connectivity.reporting.captions import Caption, caption_of, load_captions, paper_name
+from mode_connectivity.reporting.claim_settings import PaperClaims, claim_files, load_claims
 from mode_connectivity.reporting.claims import (
     DOES_NOT_HOLD,
     HOLDS,
@@ -35,6 +35,7 @@ from mode_connectivity.reporting.page.content import (
     read_table,
     settings_text,
 )
+from mode_connectivity.reporting.page.shown import ShownArtefact, shown_artefacts
 from mode_connectivity.reporting.published import lint_published
 from mode_connectivity.reporting.settings import artefact_base
 
@@ -48,23 +49,6 @@ WORKFLOW_REPORT = "workflow.html"
 """Snakemake's own report, beside the page."""
 TABLE_FILES = ("csv", "md", "tex")
 FIGURE_FILES = ("csv", "png", "pdf")
-
-
-@dataclass(frozen=True)
-class ShownArtefact:
-    """An artefact that belongs on the page, made or not.
-
-    Attributes:
-        name: of the artefact.
-        kinds: ``tables``, ``figures`` or both.
-        settings: what it is made of.
-        jobs: the outputs of each job behind it.
-    """
-
-    name: str
-    kinds: tuple[str, ...]
-    settings: Mapping[str, Any]
-    jobs: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,20 +68,21 @@ class Page:
     workflow_command: str
 
 
-def build_page(
-    results: Path, scale: str, papers: Sequence[PaperClaims], artefacts: Sequence[ShownArtefact]
-) -> None:
+def make_report(config: Config, results: Path) -> None:
     """Write ``report.html`` into the results of a scale.
 
     Nothing needs to be complete: what is missing or damaged is named on the page, with the command
     that makes it.
 
     Args:
+        config: says which artefacts belong on the page, and what they are made of.
         results: the results of the scale, with ``claims.csv`` and ``claims_details.csv``.
-        scale: its name.
-        papers: their statements, as they were judged.
-        artefacts: those that belong on the page, in its order.
+
+    Raises:
+        UserError: the files of statements have mistakes.
     """
+    scale, papers = config.scale, load_claims(claim_files(config.claims))
+    artefacts = shown_artefacts(config)
     claims = pd.read_csv(results / "claims.csv", keep_default_na=False, na_values=[""])
     details = pd.read_csv(results / "claims_details.csv")
     records = Records.read(results)
@@ -114,12 +99,14 @@ def build_page(
             for paper in papers
         ],
         misprints=lint_published().fillna(""),
-        cost=records.cost([(path,) for path in records.by_path]),
-        warnings=[f"{path} is no record that can be read; its job is left out." for path in
-                  records.unreadable],
+        cost=records.cost(records.by_path),
+        warnings=[
+            f"{path} is no record that can be read; its job is left out."
+            for path in records.unreadable
+        ],
         workflow=WORKFLOW_REPORT if (results / WORKFLOW_REPORT).is_file() else "",
         workflow_command=f"snakemake --report {results / WORKFLOW_REPORT}{_at_scale(scale)}",
-    )  # fmt: skip
+    )
     write_text(results / "report.html", render(page))
 
 
@@ -151,6 +138,7 @@ def _paper(
     own = [each for each in artefacts if each.name.startswith(f"{paper.paper}_")]
     return PaperContent(
         name=paper.paper,
+        called=paper_name(paper.paper),
         title=paper.title,
         citation=paper.citation,
         claims=tuple(_claims(paper, claims, details, {each.name for each in artefacts})),
@@ -217,7 +205,7 @@ def _artefact(
         picture=picture,
         files=_links(results, paths),
         settings=settings_text(shown.settings),
-        cost=records.cost(shown.jobs),
+        cost=records.cost(shown.records),
         missing=tuple(missing),
         command=f"snakemake --cores all {shown.name}{_at_scale(scale)}",
         remarks=tuple(remarks),

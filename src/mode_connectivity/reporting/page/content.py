@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from mode_connectivity.reporting.captions import Caption
+from mode_connectivity.reporting.claims import number_text
 from mode_connectivity.reporting.rendering import Layout, TableView, view_table
 
 LOSSLESS_EFFORT = 4
@@ -104,9 +105,10 @@ class ArtefactContent:
 
 @dataclass(frozen=True)
 class PaperContent:
-    """What there is of a paper: its claims and its artefacts."""
+    """What there is of a paper: its claims and its artefacts; what people call it."""
 
     name: str
+    called: str
     title: str
     citation: str
     claims: tuple["ClaimContent", ...]
@@ -171,12 +173,10 @@ class Records:
                 found[name] = content
         return cls(found, unreadable)
 
-    def cost(self, jobs: Iterable[Sequence[str]]) -> Cost:
-        """Add up what jobs took, each given by the paths of its outputs."""
-        listed = [*jobs]
-        records = [
-            self.by_path[path] for outputs in listed for path in outputs if path in self.by_path
-        ]
+    def cost(self, paths: Iterable[str]) -> Cost:
+        """Add up what jobs took, given by the paths of their records."""
+        listed = [*paths]
+        records = [self.by_path[path] for path in listed if path in self.by_path]
         return Cost(
             jobs=len(listed),
             recorded=len(records),
@@ -304,14 +304,11 @@ def claim_content(
 
     bars = []
     for _, each in details.iterrows():
-        text = f"{each['estimate']:.3g}"
         has_interval = pd.notna(each["low"])
-        if has_interval:
-            text += f" [{each['low']:.3g}, {each['high']:.3g}]"
         bars.append(
             Bar(
                 label="" if pd.isna(each["label"]) else str(each["label"]),
-                text=text,
+                text=number_text(each["estimate"], each["low"], each["high"]),
                 finding=each["finding"],
                 at=place(each["estimate"]),
                 low=place(each["low"]) if has_interval else None,
