@@ -11,7 +11,11 @@ SLURM_INSTALL := apt-get update --quiet=2 && apt-get install --yes --quiet=2 \
 	--no-install-recommends munge slurm-client slurmctld slurmd
 EXECUTOR := build/slurm_executor
 
-.PHONY: reproduce test test-slurm lint format bench clean
+BROWSER_PROGRAMS := chromium chromedriver
+BROWSER_INSTALL := apt-get update --quiet=2 && apt-get install --yes --quiet=2 \
+	--no-install-recommends chromium chromium-driver
+
+.PHONY: reproduce test test-slurm test-browser lint format bench clean
 
 ## make the environment, run the demo, say where the tables and figures are
 reproduce: $(INSTALLED)
@@ -28,6 +32,14 @@ test-slurm: $(INSTALLED) $(EXECUTOR)/.installed
 	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && $(SLURM_INSTALL); } || \
 		{ echo "$$missing is missing; run this as root, or before it: $(SLURM_INSTALL)"; exit 1; }
 	$(BIN)/python -m pytest -m slurm --numprocesses 0 tests/slurm
+
+## open the page of all results, that of the demo too where one ran, in a real browser
+test-browser: $(INSTALLED)
+	@for program in $(BROWSER_PROGRAMS); do \
+		command -v $$program > /dev/null || missing=$$program; done; \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && $(BROWSER_INSTALL); } || \
+		{ echo "$$missing is missing; run this as root, or before it: $(BROWSER_INSTALL)"; exit 1; }
+	$(BIN)/python -m pytest -m browser --numprocesses 0 tests/browser
 
 # A folder of its own: with the executor installed, Snakemake looks for SLURM at every start.
 $(EXECUTOR)/.installed: tests/slurm/requirements.txt $(INSTALLED)

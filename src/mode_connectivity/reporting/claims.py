@@ -350,8 +350,11 @@ def to_markdown(
 def summary(claims: pd.DataFrame) -> str:
     """Return a sentence that counts the verdicts."""
     counts = claims["verdict"].value_counts()
-    parts = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
-    return f"Of {len(claims)} statements: {parts}."
+    holding, failing, undecided, missing = (counts.get(verdict, 0) for verdict in VERDICTS)
+    return (
+        f"Of {len(claims)} statements {holding} hold, {failing} do not hold, {undecided} are "
+        f"undecided and {missing} were not run."
+    )
 
 
 def value_text(row: pd.Series) -> str:

@@ -29,16 +29,6 @@ function reveal() {
 window.addEventListener("hashchange", reveal);
 reveal();
 
-// On paper everything is open, and afterwards as it was.
-let closed = [];
-window.addEventListener("beforeprint", () => {
-  closed = [...document.querySelectorAll("details:not([open])")];
-  for (const each of closed) each.open = true;
-});
-window.addEventListener("afterprint", () => {
-  for (const each of closed) each.open = false;
-});
-
 // Pictures whose points can be explored by pointer, touch and keyboard.
 const REACH = 40;
 
