@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtr, ndtri
 
 from mode_connectivity.ensembling.predictions import open_tensors
 from mode_connectivity.reporting.rendering import Column, Layout
@@ -120,7 +120,7 @@ def _row(ensemble: EvaluatedFunctions) -> dict[str, Any]:
         "members": len(values),
         "runs": 1,
     }
-    below = ndtr((targets - values) / ensemble.noise).mean(axis=0)
+    below = scipy.special.ndtr((targets - values) / ensemble.noise).mean(axis=0)
     per_example = {
         "test_nll": mixture_nll(values, targets, ensemble.noise**2),
         "test_nll_likelihood": mixture_nll(values, targets, ensemble.noise_variance),
@@ -143,7 +143,7 @@ def mixture_nll(values: Array, targets: Array, variance: float) -> Array:
     """
     exponents = -((targets - values) ** 2) / (2 * variance)
     normalisation = np.log(len(values)) + 0.5 * np.log(2 * np.pi * variance)
-    nll: Array = normalisation - logsumexp(exponents, axis=0)
+    nll: Array = normalisation - scipy.special.logsumexp(exponents, axis=0)
     return nll
 
 
@@ -154,7 +154,9 @@ def _of_true_function(
     x = functions.inputs[:, 0]
     values = functions.values.astype(np.float64)
     deviation = values.std(axis=0)
-    covered = np.abs(functions.targets - values.mean(axis=0)) <= ndtri(0.975) * deviation
+    covered = (
+        np.abs(functions.targets - values.mean(axis=0)) <= scipy.special.ndtri(0.975) * deviation
+    )
     seen = np.zeros(len(x), dtype=bool)
     for low, high in intervals:
         seen |= (x >= low) & (x <= high)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr
+import scipy
 
 from mode_connectivity.reporting.summaries import LEVEL, Floats, student_quantile
 
@@ -103,7 +103,7 @@ class Quantity:
             # No resampling and no run has moved the value: only which side it is on is known.
             return 0.0 if distance > 0 else 1.0
         quantile = student_quantile(1.0 - SIDE, self.freedom)
-        return float(stdtr(self.freedom, -distance / half_width * quantile))
+        return float(scipy.special.stdtr(self.freedom, -distance / half_width * quantile))
 
 
 def find(quantities: Sequence[Quantity], allowed: Range) -> list[Finding]:
@@ -184,9 +184,7 @@ def rejected(probabilities: Sequence[float], level: float) -> list[bool]:
 
 def rank_correlation(first: Floats, second: Floats) -> float:
     """Return Spearman's rank correlation of two columns; NaN where one of them is constant."""
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(values) for values in (first, second)]
+    ranks = [scipy.stats.rankdata(values) for values in (first, second)]
     if any(np.ptp(values) == 0 for values in ranks):
         return float("nan")
     return float(np.corrcoef(*ranks)[0, 1])

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from scipy.special import stdtrit
 
 from mode_connectivity.settings import UserError
 
@@ -340,7 +340,7 @@ def student_quantile(probability: float, freedom: float) -> float:
         probability: below the quantile.
         freedom: degrees of freedom.
     """
-    return float(stdtrit(freedom, probability))
+    return float(scipy.special.stdtrit(freedom, probability))
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -13,7 +14,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from mode_connectivity.reporting.functions import FunctionSamples
 from mode_connectivity.reporting.style import (
@@ -60,7 +60,7 @@ def benton2021_figure7(
     across, up = _lattice(functions.inputs)
     shape = (len(up), len(across))
     members = functions.spread(shown)
-    probability = expit(functions.values.astype(np.float64).mean(axis=0))
+    probability = scipy.special.expit(functions.values.astype(np.float64).mean(axis=0))
     numbers = pd.DataFrame(
         {
             "x1": functions.inputs[:, 0],
