@@ -94,7 +94,10 @@ def adding(tmp_path: Path) -> Project:
         save_file(network.state_dict(), tmp_path / "weights" / f"{name}.safetensors")
     config: dict[str, Any] = {}
     for block in _blocks("adding.md", "yaml"):
-        config = merge(config, yaml.safe_load(block))
+        if block.startswith("# flowers_claims.yaml"):
+            (tmp_path / "flowers_claims.yaml").write_text(block)
+        else:
+            config = merge(config, yaml.safe_load(block))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     return Project(tmp_path)
 
@@ -114,6 +117,15 @@ def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
     _, mixture = _blocks("adding.md", "python")
     exec(compile(mixture, "adding.md", "exec"), {})
     assert capsys.readouterr().out == "0.0\n"
+
+
+def test_adding_a_statement(adding: Project) -> None:
+    adding.make(cores=2)
+    claims = pd.read_csv(adding.results / "claims.csv").set_index("claim")
+    assert claims.loc["flowers_curve_is_flat", "verdict"] == "holds"
+    assert claims.loc["flowers_curve_is_flat", "estimate"] == 0
+    page = (adding.results / "report.html").read_text()
+    assert "stays within five points of its worse end" in page
 
 
 def test_adding_a_connection_of_two_files_of_weights(adding: Project) -> None:
