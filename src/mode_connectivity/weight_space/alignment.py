@@ -119,7 +119,9 @@ class _WeightMatching:
     def __init__(self, groups: Sequence[Group], first: State, second: State) -> None:
         self.permutations = [torch.arange(group.size) for group in groups]
         self._groups = groups
-        self._first, self._second = first, second
+        self._first, self._second = (
+            {name: tensor.detach() for name, tensor in state.items()} for state in (first, second)
+        )
         self._uses = _uses_by_tensor(groups)
         self._neighbours = {
             (one, other)
@@ -198,12 +200,15 @@ def match_activations(
 ) -> list[Tensor]:
     """Match units by their values on examples (Ainsworth et al. 2022, section 3.1).
 
-    Two units are alike as their values correlate over examples and positions; each group is one
-    linear assignment (each attention is one of its heads, whose likeness is that of their units,
-    matched inside every pair of heads). Values are compared where the layers that read them find
-    them: after normalisation and nonlinearity, and of a residual stream where it is read last,
-    with everything that was added to it. Ainsworth et al. divide by no standard deviation, Jordan
-    et al. 2022 do.
+    Two units are alike as their values correlate over examples and positions. Each group is one
+    linear assignment, each attention one of its heads, in every pair of which units are matched
+    first. Ainsworth et al. compare values as they are; correlations, as Jordan et al. 2022 take
+    them, do not depend on how a unit is scaled.
+
+    Values are compared twice, and the correlations added: where a unit's value is complete (after
+    normalisation, and in a residual stream after the last of what is added to it), as there even
+    units that are seldom active differ; and behind the activation, as there the next layers read
+    it. Of attention, queries and keys are compared in place of these, and values.
 
     Args:
         network: a network with these units; its own weights do not matter.
@@ -262,6 +267,7 @@ class _Reader(fx.Interpreter):
                 self._wanted.setdefault(reading.node, []).append((reading, group.size))
 
     def run_node(self, n: fx.Node) -> object:
+        """Run an operation, and keep what is to be compared of its output."""
         found = super().run_node(n)
         for reading, size in self._wanted.get(n.name, ()):
             values = found if reading.projection is None else self._projected(n, reading, size)
@@ -302,7 +308,7 @@ class _Correlation:
             values -= self._origin
             self._count += values.shape[1]
             self._sums += values.sum(dim=1).cpu()
-            self._squares += values.square().sum(dim=1).cpu()
+            self._squares += torch.linalg.vector_norm(values, dim=1).square().cpu()
             self._products += (values[0].T @ values[1]).cpu()
 
     def matrix(self) -> Tensor:
@@ -418,6 +424,8 @@ def _units(
 def _products(first: Tensor, second: Tensor) -> Tensor:
     """Return the scalar products of rows [n, m] with others, float64 [n, n]."""
     step = max(1, _AT_ONCE // len(first))
+    products = torch.zeros(len(first), len(second), dtype=torch.float64, device=first.device)
     parts = (torch.split(rows, step, dim=1) for rows in (first, second))
-    products = [one.double() @ other.double().T for one, other in zip(*parts, strict=True)]
-    return torch.stack(products).sum(dim=0)
+    for one, other in zip(*parts, strict=True):
+        products.addmm_(one.double(), other.double().T)
+    return products

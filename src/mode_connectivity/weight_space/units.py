@@ -71,11 +71,11 @@ class Group:
         size: how many they are.
         places: where they index parameters.
         statistics: where they index batch-norm statistics, which are buffers.
-        readings: where their values are compared.
-        attention: the name of the attention that they are inside of, if of one. Groups of one
-            attention are permuted head by head in the same order of heads.
-        heads: the heads of that attention; each has an equal share of neighbouring units, and
-            keeps them.
+        readings: where their values are compared: as the last layer, normalisation or sum has
+            made them, and behind the activation that follows.
+        attention: the name of the attention that they are inside of, if of one. Units keep to
+            their heads, and the groups of one attention have their heads in the same order.
+        heads: of that attention; each is an equal share of neighbouring units.
     """
 
     size: int
@@ -449,7 +449,9 @@ class _Followed(fx.Interpreter):
         """Run an operation and find what the axes of its output count."""
         found = super().run_node(n)
         parts = found if isinstance(found, tuple | list) else [found]
-        if n.op != "output" and not any(isinstance(part, Tensor) for part in parts):
+        # Sizes and the like count nothing; what returns nothing may have changed its inputs.
+        has_units = n.op == "output" or any(isinstance(part, Tensor) for part in parts)
+        if not has_units and not (found is None and any(map(self._values.get, n.all_input_nodes))):
             return found
         try:
             value = self._follow(n, found)

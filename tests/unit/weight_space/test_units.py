@@ -4,7 +4,7 @@ import pytest
 import small_networks
 import torch
 from permutations import SMALL, drawn, random_permutations, small_network, state_of
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -398,6 +398,16 @@ def shuffle(inputs: Tensor) -> Tensor:
     return groups.transpose(1, 2).reshape(batch, channels, height, width)
 
 
+@fx.wrap
+def roll(inputs: Tensor) -> None:
+    inputs.copy_(inputs.roll(1, 1))
+
+
+def rolling_in_place(inputs: Tensor) -> Tensor:
+    roll(inputs)
+    return inputs
+
+
 def branching(inputs: Tensor) -> Tensor:
     return inputs.relu() if inputs.sum() > 0 else inputs
 
@@ -420,6 +430,7 @@ def branching(inputs: Tensor) -> Tensor:
         (lambda x: x.sort(1).values, "operation sort of module between does to units what is not"),
         (lambda x: x[:, torch.arange(8)], "operation getitem of module between does to units"),
         (lambda x: x @ x, "operation matmul of module between does to units what is not known"),
+        (rolling_in_place, "operation roll of module between does to units what is not known"),
         (Weighted(), "operation conv2d of module between does to units what is not known"),
         (
             nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 1)),
