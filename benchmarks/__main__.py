@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from benchmarks import (
+    alignment,
     checkpoints,
     data,
     demo,
@@ -28,6 +29,7 @@ MEASUREMENTS = {
     "simplexes": simplexes.measure,
     "swag": swag.measure,
     "evaluation": evaluation.measure,
+    "alignment": alignment.measure,
     "language_models": language_models.measure,
     "ensembles": ensembles.measure,
     "data": data.measure,

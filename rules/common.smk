@@ -197,8 +197,9 @@ def test_batch_size(wildcards):
 def curve_settings(name):
     """What the shape of a curve depends on; how finely it is evaluated is not part of it."""
     curve = CONFIG.curves[name]
-    untrained = [] if curve.trained else ["bends", "training"]
-    return plain(curve, exclude=["points", "predictions", *untrained])
+    unused = [] if curve.trained else ["bends", "training"]
+    unused += [key for key in ("alignment", "renormalise") if not getattr(curve, key)]
+    return plain(curve, exclude=["points", "predictions", *unused])
 
 
 def ensembles_of(rule):
@@ -313,6 +314,9 @@ def part_content(section, name):
             curve = CONFIG.curves[name]
             epochs = curve.training.epochs if curve.trained else 0
             facts = {"kind": curve.kind, "start": curve.start, "end": curve.end, "epochs": epochs}
+            if curve.variant:
+                matching = None if curve.alignment is None else curve.alignment.matching
+                facts |= {"matching": matching, "renormalise": curve.renormalise}
             return {**facts, **titles(CONFIG.recipe_of_curve(name))}
         case "planes":
             return titles(CONFIG.recipe_of_plane(name))

@@ -57,6 +57,7 @@ from mode_connectivity.reporting.settings import (
     ModesTableSettings,
     PlanesFigureSettings,
     RegularisationFigureSettings,
+    RowSettings,
     SampledBendFigureSettings,
     SamplesFigureSettings,
     SchedulesFigureSettings,
@@ -305,6 +306,8 @@ SCHEDULES = {
 FGE at a constant learning rate."""
 MEASURED = ("independent", "snapshot", "fast_geometric", "weight_average", "swag", "simplex")
 """Ways of collecting members that have seeds, each of which is one run."""
+WITH_ATTENTION = ("vision_transformer", "vit_b_16")
+"""The project's networks with layers whose channels cannot be renormalised."""
 METHODS = {
     "curve_points": ("curve_points",),
     "ensembles": ("independent", "snapshot", "fast_geometric", "weight_average"),
@@ -653,6 +656,7 @@ class _CrossChecks:
             self._continued(name, text)
         self._texts()
         self._points()
+        self._renormalised()
         for name, settings in self.curves.items():
             path = ["curves", name]
             if settings.start == settings.end:
@@ -894,12 +898,32 @@ class _CrossChecks:
         self._not_augmented(texts, "is a text, which is")
         for name, curve in self.curves.items():
             of_curve = self._recipe_of_curve(name)
-            if curve.predictions and of_curve is not None and of_curve.dataset in texts:
+            if of_curve is None or of_curve.dataset not in texts:
+                continue
+            if curve.predictions:
                 self.say(["curves", name, "predictions"], NO_TEXT_PREDICTIONS)
+            for key in ("alignment", "renormalise"):
+                if getattr(curve, key):
+                    self.say(
+                        ["curves", name, key],
+                        "a language model is recurrent, and only feed-forward networks are traced: "
+                        f"leave {key} out",
+                    )
         for name, ensemble in self.ensembles.items():
             recipes = self._recipes_of_ensemble(ensemble)
             if any(recipe.dataset in texts for recipe in recipes):
                 self.say(["ensembles", name], NO_TEXT_PREDICTIONS)
+
+    def _renormalised(self) -> None:
+        """Check that no network is renormalised of which it is known that it cannot be."""
+        for name, curve in self.curves.items():
+            recipe = self._recipe_of_curve(name)
+            if curve.renormalise and recipe is not None and recipe.network.name in WITH_ATTENTION:
+                self.say(
+                    ["curves", name, "renormalise"],
+                    f"network {recipe.network.name!r} has attention, whose queries, keys and "
+                    "values have no statistics that could be set: leave renormalise out",
+                )
 
     def _recipes_of_ensemble(self, ensemble: Any) -> list[RecipeSettings]:
         """Return the recipes of an ensemble's networks that are without mistakes."""
@@ -1061,6 +1085,12 @@ class _CrossChecks:
                     path,
                     f"curve {text!r} is a {curve.kind} and has no bend; name a polychain, a "
                     f"bezier or a third network",
+                )
+            elif curve is not None and curve.alignment is not None and path[0] == "planes":
+                self.say(
+                    path,
+                    f"curve {text!r} is aligned, so that its end is not the plane's: name one "
+                    "without alignment",
                 )
 
     def _same_space(self, texts: list[str], path: list[str], verb: str = "connects") -> None:
@@ -1292,7 +1322,8 @@ class _CrossChecks:
             if key == "rows":
                 continue
             if section == "snapshots":
-                self._exists("curves", value, [*path, key])
+                if self._exists("curves", value, [*path, key]):
+                    self._as_in_the_papers(value, [*path, key])
                 continue
             if section == "shifts":
                 if self._exists("ensembles", value, [*path, key]):
@@ -1325,6 +1356,8 @@ class _CrossChecks:
             elif self._exists(section, value, [*path, key]):
                 if section == "curves":
                     self._kind(key, value, [*path, key])
+                    if not isinstance(settings, RowSettings):
+                        self._as_in_the_papers(value, [*path, key])
                 elif section == "ensembles":
                     self._collected_by(key, value, [*path, key])
                 self._shows_errors(section, value, [*path, key])
@@ -1422,6 +1455,16 @@ class _CrossChecks:
         if key in get_args(CurveKind) and curve is not None and curve.kind != key:
             self.say(path, f"curve {name!r} is a {curve.kind}; it must be a {key}")
 
+    def _as_in_the_papers(self, name: str, path: list[str]) -> None:
+        """Check that a curve is shown only where its place tells what sets it apart."""
+        curve = self.curves.get(name)
+        if curve is not None and curve.variant:
+            self.say(
+                path,
+                f"curve {name!r} is {curve.variant}; only garipov2018_table2 shows such a curve: "
+                "name one as the papers have it",
+            )
+
     def _collected_by(self, key: str, name: str, path: list[str]) -> None:
         """Check that an ensemble's members are collected in the way its place asks for."""
         ensemble = self.ensembles.get(name)
@@ -1504,13 +1547,16 @@ class _CrossChecks:
         known = [self.curves[curve] for curve in curves if curve in self.curves]
         if len(known) < len(curves):
             return
-        segments = sum(curve.kind == "segment" for curve in known)
+        segments = sum(curve.kind == "segment" and not curve.variant for curve in known)
         if segments != 1:
             self.say(
                 path,
                 f"names {segments} segments; it must be exactly one, as its ends are the single "
                 f"networks of the row",
             )
+        variants = [f"{curve.variant} {curve.kind}" for curve in known if curve.variant]
+        for variant in sorted({each for each in variants if variants.count(each) > 1}):
+            self.say(path, f"names two curves of the kind {variant}; one a row is shown")
         self._same_space([curve.start for curve in known], path, "shows")
 
     def _same_ends(self, names: list[str], path: list[str]) -> None:

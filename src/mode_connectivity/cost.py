@@ -37,7 +37,7 @@ from mode_connectivity.ensembling.settings import (
     SwagEnsembleSettings,
     SwagSettings,
 )
-from mode_connectivity.training.recipes import RecipeSettings
+from mode_connectivity.training.recipes import CurveSettings, RecipeSettings
 
 STEP = 3
 """Evaluations of a training step on one example."""
@@ -182,7 +182,8 @@ def _evaluations(
         case "train_curve":
             curve = config.curves[wildcards["curve"]]
             assert curve.training is not None
-            return curve.training.epochs * STEP * sizes["train"]
+            trained = curve.training.epochs * STEP * sizes["train"]
+            return trained + _matched_examples(curve, sizes)
         case "collect_simplex_functions":
             of_simplex = config.ensembles[wildcards["ensemble"]]
             assert isinstance(of_simplex, SimplexEnsembleSettings)
@@ -201,7 +202,8 @@ def _evaluations(
         case "evaluate_network":
             return everything
         case "evaluate_curve":
-            points = config.curves[wildcards["curve"]].points
+            curve = config.curves[wildcards["curve"]]
+            return _points_of_curve(curve, curve.points, statistics_pass, sizes)
         case "evaluate_curve_snapshots":
             curve = config.curves[wildcards["curve"]]
             assert curve.training is not None
@@ -211,7 +213,8 @@ def _evaluations(
         case "collect_curve_members":
             ensemble = config.ensembles[wildcards["ensemble"]]
             assert isinstance(ensemble, CurveEnsembleSettings)
-            points = ensemble.points
+            curve = config.curves[ensemble.curve]
+            return _points_of_curve(curve, ensemble.points, statistics_pass, sizes)
         case "collect_subspace_members" | "collect_subspace_functions":
             subspace = config.ensembles[wildcards["ensemble"]]
             assert isinstance(subspace, SubspaceEnsembleSettings)
@@ -238,6 +241,23 @@ def _evaluations(
             assert isinstance(ensemble, NetworkEnsembleSettings)
             return len([*ensemble.trainings]) * (statistics_pass + sizes["test"])
     return points * (statistics_pass + everything)
+
+
+def _points_of_curve(curve: CurveSettings, points: int, statistics_pass: int, sizes: Sizes) -> int:
+    """Return the evaluations of measuring points of a curve, once it is there."""
+    before = 0 if curve.trained else _matched_examples(curve, sizes)
+    if curve.renormalise:
+        # Statistics are measured at the two ends and at every point, with batch norm or without.
+        statistics_pass = sizes["train"]
+        before += 2 * statistics_pass
+    return before + points * (statistics_pass + sum(sizes.values()))
+
+
+def _matched_examples(curve: CurveSettings, sizes: Sizes) -> int:
+    """Return the evaluations by which the units of two networks are matched."""
+    if curve.alignment is None or curve.alignment.matching == "weights":
+        return 0
+    return 2 * min(curve.alignment.examples, sizes["train"])
 
 
 def _corrupted_members(config: Config, name: str) -> tuple[int, bool]:

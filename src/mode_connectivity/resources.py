@@ -305,7 +305,9 @@ def _vectors(config: Config, rule: str, wildcards: Mapping[str, str]) -> int:
     """Return how many vectors of the network's length a job holds."""
     held = VECTORS.get(rule, EVALUATED_VECTORS)
     if "curve" in wildcards:
-        return held + 2 * _vertices_of_curve(config, wildcards["curve"])
+        # An aligned network is copied, and its tensors are compared in double precision.
+        aligned = config.curves[wildcards["curve"]].alignment is not None
+        return held + 2 * _vertices_of_curve(config, wildcards["curve"]) + 3 * aligned
     if "simplex" in wildcards:
         simplex = config.simplexes[wildcards["simplex"]]
         # Trained, also their gradients, momenta and copies.
@@ -384,11 +386,18 @@ def _activations(
 ) -> float:
     """Return the bytes that a batch takes on its way through the network."""
     batch = _batch(config, rule, recipe, wildcards)
+    if isinstance(config.datasets[recipe.dataset], TextSettings) and rule not in VECTORS:
+        return 3 * FLOAT * LOGITS_AT_ONCE
     if rule in VECTORS:
         batch = min(batch, data.sizes["train"])
         # What each layer keeps for the backward pass, and the gradients of the widest ones.
-        return FLOAT * batch * (size.activations + 4 * size.widest)
-    if isinstance(config.datasets[recipe.dataset], TextSettings):
-        return 3 * FLOAT * LOGITS_AT_ONCE
-    # Of the widest layers and of batch norm; measured, with what convolutions need beside them.
-    return 8 * FLOAT * min(batch, max(data.sizes.values())) * size.widest
+        needed = FLOAT * batch * (size.activations + 4 * size.widest)
+    else:
+        # Of the widest layers and of batch norm; measured, with what convolutions need beside them.
+        needed = 8 * FLOAT * min(batch, max(data.sizes.values())) * size.widest
+    alignment = config.curves[wildcards["curve"]].alignment if "curve" in wildcards else None
+    if alignment is None or alignment.matching == "weights":
+        return needed
+    # What is compared of two networks, and a layer of it in double precision.
+    compared = 2 * (2 * size.activations + 4 * size.widest)
+    return max(needed, FLOAT * alignment.batch_size(math.prod(data.shape)) * compared)

@@ -677,6 +677,18 @@ def test_a_record_says_what_ran_and_what_it_cost(finished, path) -> None:
     assert record["peak_memory_mb"]["cpu"] > 50
 
 
+@pytest.mark.parametrize(
+    ("curve", "further"),
+    [("preresnet8_segment", set()), ("perceptron_bezier", {"bends", "training"})],
+)
+def test_a_curve_of_the_papers_depends_on_no_alignment(finished, curve, further) -> None:
+    """What it depends on decides whether results that are there stay."""
+    record = json.loads((finished.results / "curves" / curve / "grid.json").read_text())
+    assert (
+        record["settings"]["curve"].keys() == {"kind", "start", "end", "recipe", "seed"} | further
+    )
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_is_written_three_times(finished, table) -> None:
     folder = finished.results / "tables"

@@ -54,17 +54,19 @@ def test_the_library_example_connects_two_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(1)
-    code, _ = _blocks("library.md", "python")
+    connecting, aligning, _ = _blocks("library.md", "python")
     scope = {"project": CHECKOUT, "folder": tmp_path}
-    exec(compile(code, "library.md", "exec"), scope)
+    exec(compile(connecting, "library.md", "exec"), scope)
     grid = scope["grid"]
     assert isinstance(grid, pd.DataFrame)
     assert grid["test_error"].iloc[[0, -1]].max() < 5
     assert grid["test_error"].max() < 6
+    exec(compile(aligning, "library.md", "exec"), scope)
+    assert scope["together"] < 0.1 * scope["apart"]
 
 
 def test_the_files_of_a_run_open_as_documented(finished: Project) -> None:
-    _, code = _blocks("library.md", "python")
+    *_, code = _blocks("library.md", "python")
     code = code.replace("networks/digits_fully_connected", "networks/perceptron")
     code = code.replace("curves/digits_fully_connected_bezier", "curves/perceptron_bezier")
     scope = {"results": finished.results}
@@ -108,7 +110,7 @@ def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
     project = adding
     project.make("garipov2018_table2_flowers", "garipov2018_table1_flowers", cores=2)
     table = pd.read_csv(project.results / "tables" / "garipov2018_table2_flowers.csv")
-    assert table["curve"].tolist() == ["Single", "Segment", "Bezier"]
+    assert table["curve"].tolist() == ["Single", "Segment", "Bezier", "Aligned segment"]
     assert set(table["dataset"]) == {"Flowers"}
     assert table["test_error_min"].max() == 0
     table = pd.read_csv(project.results / "tables" / "garipov2018_table1_flowers.csv")

@@ -23,6 +23,7 @@ PLANES = {
     "planes/preresnet8_swag",
     "planes/narrow_sgdr",
 }
+ALIGNED_ROW = [f"preresnet8_{name}" for name in ("segment", "bezier", "polychain", "aligned")]
 SNAPSHOTS = {"curves/preresnet8_polychain/snapshots"}
 GEOMETRIES = {"geometries/preresnet8"}
 CURVES = {
@@ -223,6 +224,16 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
             }
             | ITERATES_FIGURES,
             id="title of a network",
+        ),
+        pytest.param(
+            {
+                "curves": {
+                    "preresnet8_aligned": {"extends": "preresnet8_segment", "alignment": {}}
+                },
+                "artefacts": {"garipov2018_table2": {"rows": {"shapes": {"curves": ALIGNED_ROW}}}},
+            },
+            {"curves/preresnet8_aligned/grid", "tables/garipov2018_table2_shapes"},
+            id="an aligned segment",
         ),
         pytest.param(
             {"planes": {"preresnet8_bezier": {"margin": 0.3}}},

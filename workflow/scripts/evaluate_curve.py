@@ -34,6 +34,7 @@ if __name__ == "__main__":
             recipe.training,
             EvaluationSettings(**snakemake.params.evaluation),
             predictions=snakemake.params.predictions,
+            renormalise=settings.renormalise,
             grid=Path(snakemake.output.grid),
             fingerprint=[
                 dict(snakemake.params),

@@ -1,14 +1,16 @@
 """Curves and single networks, measured: the grids that tables and figures are made of."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from mode_connectivity.evaluation.evaluator import Evaluation, evaluate
+from mode_connectivity.evaluation.evaluator import Evaluation, evaluate, statistics_batches
 from mode_connectivity.evaluation.functions import write_function_values
+from mode_connectivity.evaluation.renormalisation import renormalised
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
 from mode_connectivity.tensors import save_tensors
@@ -19,6 +21,9 @@ from mode_connectivity.training.recipes import CurveSettings
 from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.curves import Curve, unit_grid
 from mode_connectivity.weight_space.family import Family, Point, arc_lengths, lengths
+
+SEED = 0
+"""Of the augmented draws of measurements, the same at every point of everything."""
 
 
 def evaluate_family(
@@ -53,7 +58,7 @@ def evaluate_family(
         settings,
         weight_decay=training.optimiser.weight_decay,
         augmentation=training.augmentation,
-        seed=0,
+        seed=SEED,
         parts=parts,
         predictions=predictions,
         checkpoint=progress.checkpoint,
@@ -68,6 +73,7 @@ def evaluate_curve(
     settings: EvaluationSettings,
     *,
     predictions: bool,
+    renormalise: bool = False,
     grid: Path,
     fingerprint: object,
 ) -> None:
@@ -85,19 +91,32 @@ def evaluate_curve(
         training: whose weight decay and augmentation hold for the measurements.
         settings: how to measure.
         predictions: keep the test predictions of every point.
+        renormalise: measure the network as `renormalised` does.
         grid: takes one row a point.
         fingerprint: identifies the job.
     """
     progress = Progress(grid.parent, fingerprint)
-    evaluation = evaluate_family(
-        curve,
-        unit_grid(points),
-        workspace,
-        training,
-        settings,
-        predictions=predictions,
-        progress=progress,
-    )
+    with ExitStack() as stack:
+        family: Family = curve
+        if renormalise:
+            train, augmentation = workspace.dataset.train, training.augmentation
+            family = stack.enter_context(
+                renormalised(
+                    curve,
+                    workspace.network,
+                    workspace.flat,
+                    statistics_batches(train, settings, augmentation, seed=SEED),
+                )
+            )
+        evaluation = evaluate_family(
+            family,
+            unit_grid(points),
+            workspace,
+            training,
+            settings,
+            predictions=predictions,
+            progress=progress,
+        )
     write_predictions(evaluation, workspace.dataset.test.targets, grid.parent, predictions)
     write_frame(grid, _with_lengths(evaluation, curve))
     progress.finish()

@@ -97,6 +97,7 @@ CURVE_TITLES = {
     "polychain": "Polychain",
     "trivial_path": "Trivial path",
 }
+"""By kind of curve."""
 
 Content = Mapping[str, Any]
 Drawing = tuple[Figure, pd.DataFrame]
@@ -135,10 +136,11 @@ class Results:
         return EvaluatedCurve(
             dataset=facts["dataset"],
             network=facts["network"],
-            curve=CURVE_TITLES[facts["kind"]],
+            curve=_curve_title(facts),
             grid=grid,
             endpoint_distance=float(grid["distance"].iloc[-1]),
             correct=read_correct(self.root / layout.curve(name) / "correct.safetensors"),
+            note=_curve_note(facts),
         )
 
     def plane(self, name: str, title: str) -> Plane:
@@ -277,6 +279,32 @@ def make_figure(artefact: str, content: Content, root: Path, stem: Path) -> None
     """
     figure, numbers = FIGURES[artefact_base(artefact)](Results(root, content))
     save(figure, numbers, stem)
+
+
+def _curve_title(facts: Mapping[str, Any]) -> str:
+    """Return what a table calls a curve."""
+    title = CURVE_TITLES[facts["kind"]]
+    change = "Aligned " if facts.get("matching") else "Renormalised "
+    if not (facts.get("matching") or facts.get("renormalise")):
+        return title
+    # Bezier keeps its capital.
+    return change + (title if facts["kind"] == "bezier" else title.lower())
+
+
+def _curve_note(facts: Mapping[str, Any]) -> str:
+    """Return what sets a curve apart from those of the paper, if anything does."""
+    changes = []
+    if matching := facts.get("matching"):
+        changes.append(
+            f"the units of its end are permuted to match those of its start by their {matching} "
+            "(Ainsworth et al. 2022)"
+        )
+    if facts.get("renormalise"):
+        changes.append(
+            "at every point the outputs of layers without batch norm are given the mean statistics "
+            "of both ends (REPAIR, Jordan et al. 2022)"
+        )
+    return f"not in the paper: {', and '.join(changes)}" if changes else ""
 
 
 def _read(path: Path) -> pd.DataFrame:

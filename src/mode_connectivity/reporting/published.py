@@ -15,7 +15,8 @@ from mode_connectivity.settings import UserError, nearest
 
 PUBLISHED_DIRECTORY = Path(__file__).parents[3] / "resources" / "published"
 
-CURVES = ("Single", "Segment", "Bezier", "Polychain")
+CURVES = ("Single", "Segment", "Bezier", "Polychain", "Aligned segment")
+"""In the order of tables; nothing is published of aligned segments beside the others."""
 TABLE2_VALUES = (
     "length_ratio",
     *(

@@ -108,6 +108,7 @@ LINES: dict[str, LineStyle] = {
     "Polychain": LineStyle(VERMILLION, (0, (6, 1.2, 1.2, 1.2)), "^"),
     "Random segment": LineStyle(GREEN, (0, (1.2, 1.2)), "D"),
     "Trivial path": LineStyle(PURPLE, "-", "v"),
+    "Aligned segment": LineStyle(ORANGE, (0, (3, 1.2)), "P"),
 }
 
 METHODS: dict[str, LineStyle] = {

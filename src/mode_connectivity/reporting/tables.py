@@ -79,6 +79,7 @@ class EvaluatedCurve:
             of the segment.
         correct: [T, N] which test examples each point classifies correctly; without it there are
             no intervals over examples.
+        note: what sets it apart from the paper's curves, if anything does.
     """
 
     dataset: str
@@ -87,6 +88,7 @@ class EvaluatedCurve:
     grid: pd.DataFrame
     endpoint_distance: float
     correct: NDArray[np.bool_] | None = None
+    note: str = ""
 
     @property
     def where(self) -> str:
@@ -155,8 +157,8 @@ def garipov2018_table2(
         and the ten with ``_low`` and ``_high``; of the three metrics ``_mean`` over the grid and
         ``_height_above_ends``, by how much the worst point lies above the worse end, likewise with
         ``_low`` and ``_high``; ``_reference_code`` columns; ``published_dataset,
-        published_network``; ``note_published, note_reference_code``, remarks on what is printed.
-        Cells without a value are empty.
+        published_network``; ``note_published, note_reference_code``, remarks on what is printed, or
+        on a curve that the paper does not have. Cells without a value are empty.
 
     Raises:
         UserError: a grid that lacks a column or holds no number, correctness that is not that of
@@ -183,7 +185,8 @@ def garipov2018_table2(
             intervals = _over_runs(summaries) or _over_examples(
                 runs[0], resamples, seed, method, ends_only=False
             )
-            rows.append(_table2_row(dataset, network, curve, summaries, intervals))
+            row = _table2_row(dataset, network, curve, summaries, intervals)
+            rows.append(row | {"note": runs[0].note or None})
 
     keys = ["dataset", "network", "curve"]
     bounds = [f"{value}_{end}" for value in TABLE2_VALUES for end in ("low", "high")]
@@ -193,7 +196,7 @@ def garipov2018_table2(
         if value not in TABLE2_VALUES
         for end in _ENDS
     ]
-    columns = [*keys, *TABLE2_VALUES, "runs", "interval", *bounds, *further]
+    columns = [*keys, *TABLE2_VALUES, "runs", "interval", *bounds, *further, "note"]
     ours = pd.DataFrame(rows, columns=columns)
     names = name_published(ours, [published, reference_code], counterparts)
     joined = join_published(
@@ -208,6 +211,7 @@ def garipov2018_table2(
         counterparts=counterparts,
     )
     joined = joined.join(names)
+    joined["note_published"] = joined["note"].combine_first(joined["note_published"])
     return joined[
         [
             *keys,

@@ -11,6 +11,7 @@ from torch import Tensor
 from mode_connectivity.files import write_frame
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors
+from mode_connectivity.training.alignment import align
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.loop import Recorder, train
 from mode_connectivity.training.networks import Workspace, load_weights
@@ -52,7 +53,8 @@ def straight_curve(settings: CurveSettings, source: CurveSource, workspace: Work
     """Build a curve as it is before training: with its bends on the segment.
 
     The network's buffers become those of the network at the start; its batch-norm statistics do
-    not matter, as every point gets its own.
+    not matter, as every point gets its own. Where the settings ask for alignment, the last vertex
+    is the end's network with its units permuted to match the start's.
     """
     if source.start is None or source.end is None:
         raise ValueError("the weights at both ends are needed")
@@ -60,7 +62,21 @@ def straight_curve(settings: CurveSettings, source: CurveSource, workspace: Work
     bends = settings.bends if settings.trained else 0
     vertices = torch.empty(bends + 2, len(flat), dtype=flat.vector.dtype, device=flat.vector.device)
     load_weights(source.end, network, flat, vertices[-1])
+    buffers_of_end = {name: buffer.clone() for name, buffer in network.named_buffers()}
     load_weights(source.start, network, flat, vertices[0])
+    if settings.alignment is not None:
+        first, second = (
+            dict(zip(flat.names, flat.views(vertex), strict=True))
+            for vertex in (vertices[0], vertices[-1])
+        )
+        permuted = align(
+            settings.alignment,
+            workspace,
+            first | dict(network.named_buffers()),
+            second | buffers_of_end,
+        )
+        for name, view in second.items():
+            view.copy_(permuted[name])
     if settings.kind == "trivial_path":
         path = TrivialPath(parts_by_power(network, flat, list(vertices)))
         inputs, _ = next(workspace.dataset.train.batches(8, window=1))

@@ -160,6 +160,35 @@ class NetworkReference(Settings):
 
 CurveKind = Literal["segment", "random_segment", "polychain", "bezier", "trivial_path"]
 TRAINED_KINDS = ("polychain", "bezier")
+ALIGNED_KINDS = ("segment", *TRAINED_KINDS)
+
+
+class AlignmentSettings(Settings):
+    """How the units of the network at the end of a curve are matched to those at its start."""
+
+    matching: Literal["activations", "weights"] = Field(
+        "activations",
+        description="what makes two units alike: their values on training examples, or their "
+        "weights (Ainsworth et al. 2022, sections 3.1 and 3.2)",
+    )
+    examples: PositiveInt = Field(
+        1000,
+        description="of matching by activations: training examples, drawn at random; all if there "
+        "are fewer",
+    )
+    seed: int = Field(
+        0, ge=0, description="of the examples, or of the order in which weights are matched"
+    )
+
+    def batch_size(self, numbers: int) -> int:
+        """Return how many examples are compared at a time.
+
+        What is compared of a deep network is many times as large as its input.
+
+        Args:
+            numbers: those of one example.
+        """
+        return max(1, min(100, self.examples, 2**21 // numbers))
 
 
 class CurveSettings(Settings):
@@ -176,6 +205,16 @@ class CurveSettings(Settings):
     recipe: str | None = Field(
         None, description="the network and the data set, where start or end is a file of weights"
     )
+    alignment: AlignmentSettings | None = Field(
+        None,
+        description="connect the start with the end's network as its units are permuted to match; "
+        "{} for the defaults",
+    )
+    renormalise: bool = Field(
+        False,
+        description="of a segment: where no batch norm follows a layer, give its channels the mean "
+        "statistics of the two ends (REPAIR, Jordan et al. 2022)",
+    )
     bends: PositiveInt = 1
     training: TrainingSettings | None = None
     seed: int = Field(1, ge=0, description="of the training, or of the random direction")
@@ -187,6 +226,13 @@ class CurveSettings(Settings):
         """Whether the curve has bends to train."""
         return self.kind in TRAINED_KINDS
 
+    @property
+    def variant(self) -> Literal["", "aligned", "renormalised"]:
+        """What sets the curve apart from the papers' of its kind; an aligned one may be both."""
+        if self.alignment is not None:
+            return "aligned"
+        return "renormalised" if self.renormalise else ""
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.trained and self.training is None:
@@ -196,6 +242,15 @@ class CurveSettings(Settings):
             )
         if self.recipe is None and any(map(is_weight_file, (self.start, self.end))):
             raise ValueError(FILE_WITHOUT_RECIPE)
+        if self.alignment is not None and self.kind not in ALIGNED_KINDS:
+            raise ValueError(
+                f"only a segment, a polychain or a bezier is aligned, and this is a {self.kind}: "
+                "take alignment out"
+            )
+        if self.renormalise and self.kind != "segment":
+            raise ValueError(
+                f"only a segment is renormalised, and this is a {self.kind}: take renormalise out"
+            )
         for key in ("training", "bends"):
             if not self.trained and key in self.model_fields_set and getattr(self, key):
                 raise ValueError(f"a {self.kind} has nothing to train: take {key} out")

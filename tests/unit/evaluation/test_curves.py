@@ -6,6 +6,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.evaluation import curves as module
 from mode_connectivity.evaluation import evaluator
 from mode_connectivity.evaluation.curves import (
@@ -27,7 +28,9 @@ TRAINING = TrainingSettings.model_validate(
 METRICS = [f"{part}_{name}" for part in ("train", "test") for name in ("loss", "nll", "error")]
 
 
-def run(networks, folder, kind=Bezier, *, predictions=True, points=5) -> pd.DataFrame:
+def run(
+    networks, folder, kind=Bezier, *, predictions=True, points=5, renormalise=False
+) -> pd.DataFrame:
     grid = folder / "grid.csv"
     evaluate_curve(
         kind(networks.vertices),
@@ -36,6 +39,7 @@ def run(networks, folder, kind=Bezier, *, predictions=True, points=5) -> pd.Data
         TRAINING,
         EvaluationSettings(batch_size=32),
         predictions=predictions,
+        renormalise=renormalise,
         grid=grid,
         fingerprint=["job", kind.__name__],
     )
@@ -102,6 +106,60 @@ def test_predictions_only_where_asked(make_networks, tmp_path) -> None:
     run(make_networks("plain"), tmp_path, predictions=False)
     assert not (tmp_path / "predictions.safetensors").exists()
     assert (tmp_path / "correct.safetensors").exists()
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_a_renormalised_segment_has_its_own_ends(make_networks, tmp_path, augmented) -> None:
+    """Nothing but what lies between changes, and the lengths and norms of weights do not."""
+    networks = make_networks("plain", 2)
+    training = TRAINING.model_copy(
+        update={"augmentation": AugmentationSettings(transforms=["flip", "crop"])}
+    )
+    grids = []
+    for renormalise in (False, True):
+        grid = tmp_path / str(renormalise) / "grid.csv"
+        evaluate_curve(
+            Polychain(networks.vertices),
+            5,
+            networks.workspace,
+            training,
+            EvaluationSettings(batch_size=32, augment_statistics=augmented),
+            predictions=False,
+            renormalise=renormalise,
+            grid=grid,
+            fingerprint="job",
+        )
+        grids.append(pd.read_csv(grid))
+    plain, renormalised = grids
+    pd.testing.assert_frame_equal(renormalised.iloc[[0, 4]], plain.iloc[[0, 4]], check_exact=True)
+    assert (renormalised["test_nll"][1:4] != plain["test_nll"][1:4]).all()
+    same = ["t", "length", "distance", "norm", "coefficient_0", "coefficient_1"]
+    pd.testing.assert_frame_equal(renormalised[same], plain[same], check_exact=True)
+    assert not any(module._forward_hooks for module in networks.workspace.network.modules())
+
+
+def test_a_killed_renormalised_job_resumes_to_the_same_grid(
+    make_networks, tmp_path, monkeypatch
+) -> None:
+    networks = make_networks("plain", 2)
+    whole = run(networks, tmp_path / "whole", Polychain, renormalise=True)
+    monkeypatch.setattr(evaluator, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    measure = evaluator.measure
+    calls = 0
+
+    def killing(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise Killed
+        return measure(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(evaluator, "measure", killing)
+        run(networks, tmp_path / "killed", Polychain, renormalise=True)
+    assert not any(module._forward_hooks for module in networks.workspace.network.modules())
+    killed = run(networks, tmp_path / "killed", Polychain, renormalise=True)
+    pd.testing.assert_frame_equal(killed, whole, check_exact=True)
 
 
 class Killed(BaseException):

@@ -1,12 +1,14 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mode_connectivity.reporting.published import TABLE2_VALUES, contradictions, load_published
+from mode_connectivity.reporting.rendering import to_latex, to_markdown
 from mode_connectivity.reporting.summaries import bootstrap_test_error, percentile_interval
 from mode_connectivity.reporting.tables import (
     ENSEMBLES,
@@ -110,6 +112,38 @@ def test_table2_by_hand():
     assert bezier["test_error_height_above_ends"] == 0
     assert single[["test_error_mean", "test_error_height_above_ends"]].isna().all()
     assert (table["runs"] == 1).all()
+
+
+def test_an_aligned_segment_comes_last_and_says_what_it_is():
+    aligned = replace(evaluated("Aligned segment", [0.1, 0.2, 0.3], [2, 2, 3]), note="permuted")
+    table = table2([aligned, evaluated("Polychain", [0.1, 0.1, 0.3], [2, 2, 3]), SEGMENT])
+    assert table["curve"].tolist() == ["Single", "Segment", "Polychain", "Aligned segment"]
+    assert table["note_published"].isna().tolist() == [True, True, True, False]
+    last = table.iloc[-1]
+    assert (last["note_published"], last["length_ratio"], last["runs"]) == ("permuted", 1.0, 1)
+    assert last[[f"{value}_published" for value in TABLE2_VALUES]].isna().all()
+    # Nothing else of the table changes for it.
+    pd.testing.assert_frame_equal(
+        table.iloc[:3].drop(columns="note_published"),
+        table2([evaluated("Polychain", [0.1, 0.1, 0.3], [2, 2, 3]), SEGMENT]).drop(
+            columns="note_published"
+        ),
+    )
+    markdown = to_markdown(table, LAYOUTS["garipov2018_table2"])
+    assert "| Aligned segment [^1] |" in markdown
+    assert markdown.endswith("\n\n[^1]: permuted\n")
+    latex = to_latex(table, LAYOUTS["garipov2018_table2"])
+    assert r"Aligned segment\textsuperscript{1} & 1.00" in latex
+    assert r"\textsuperscript{1} permuted." in latex
+
+
+def test_remarks_on_what_is_printed_stay():
+    counterparts = {("Digits", "VGG-16"): ("CIFAR-10", "3conv3fc")}
+    aligned = replace(evaluated("Aligned segment", [0.1, 0.2, 0.3], [2, 2, 3]), note="permuted")
+    notes = table2([SEGMENT, aligned], counterparts=counterparts).set_index("curve")
+    printed = notes["note_published"]["Segment"]
+    assert printed.startswith("train_loss_min 0.494 lies above both ends")
+    assert notes["note_published"]["Aligned segment"] == "permuted"
 
 
 def test_intervals_of_one_run_are_over_test_examples():
