@@ -142,7 +142,8 @@ def test_the_folders_are_those_of_the_contract(finished) -> None:
     names = {path.name for path in finished.results.iterdir()}
     assert names == {
         *("datasets", "networks", "curves", "simplexes", "planes", "geometries", "ensembles"),
-        *("tables", "figures", "logs"),
+        *("tables", "figures", "logs", "report.html"),
+        *("claims.csv", "claims_details.csv", "claims.md"),
     }
 
 

@@ -44,6 +44,7 @@ CONFIG = """
 # Two, so that CPUs are asked for.
 threads: 2
 evaluation: {batch_size: 16}
+select: [benton2021_figure10]
 
 datasets:
   shapes: {title: Shapes, source: image_folder, folder: shapes}
@@ -134,6 +135,7 @@ TARGETS = (
         for ensemble in SHIFTED
     ),
     "results/demo/ensembles/independent/shift.csv",
+    "results/demo/report.html",
 )
 TRAINING = "results/demo/networks/patient/seed1/weights.safetensors"
 

@@ -15,7 +15,7 @@ from timing import TIMING, Timing
 
 pytestmark = pytest.mark.slurm
 
-LOCAL_RULES = {"make_table", "make_figure"}
+LOCAL_RULES = {"make_table", "make_figure", "judge_claims", "make_report"}
 
 
 @dataclass(frozen=True)

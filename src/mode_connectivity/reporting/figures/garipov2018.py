@@ -5,7 +5,7 @@ numbers it shows. ``title``, where given, is a line above the figure such as the
 data set.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator
 
 from mode_connectivity.reporting.figures.axes import set_ticks, split_scale, zoom_range
+from mode_connectivity.reporting.figures.connections import (
+    PANELS,
+    TEST_ERROR,
+    TRAIN_LOSS,
+    checked_curves,
+    draw_along,
+    split_above_curves,
+)
 from mode_connectivity.reporting.figures.frames import finite, require_curve
 from mode_connectivity.reporting.figures.planes import Plane, Surface, draw_planes
 from mode_connectivity.reporting.style import (
@@ -35,9 +43,6 @@ from mode_connectivity.reporting.style import (
 )
 from mode_connectivity.reporting.temperature import CurveEnsemble
 from mode_connectivity.settings import UserError
-
-TRAIN_LOSS = "Train loss"
-TEST_ERROR = "Test error (%)"
 
 
 @styled
@@ -150,26 +155,25 @@ def garipov2018_figure2(
         UserError: If a grid lacks a column, is not in the order of t, or has no finite value.
     """
     where = "garipov2018_figure2"
-    panels = {"train_error": "Train error (%)", "train_loss": TRAIN_LOSS, "test_error": TEST_ERROR}
     figure = new_figure(TEXT_WIDTH, 4.3, title)
     axes = figure.subplots(2, 2, sharex=True)
     places = {"train_error": axes[0, 0], "train_loss": axes[0, 1], "test_error": axes[1, 0]}
     tables = {
         name: grid[["t"]].assign(curve=name)
-        for name, grid in _checked(grids, list(panels), where).items()
+        for name, grid in checked_curves(grids, list(PANELS), where).items()
     }
     ensemble_errors = {
         f"Ensemble of {ensemble.members} points": (ensemble.error, VERMILLION, (0, (7, 3))),
         "Ensemble, rescaled logits": (ensemble.error_rescaled, PURPLE, (0, (2.5, 1.5))),
     }
-    for column, label in panels.items():
+    for column, label in PANELS.items():
         axis = places[column]
         references = ensemble_errors if column == "test_error" else {}
-        _draw_along(axis, grids, tables, column, f"{where}, panel {column}")
+        draw_along(axis, grids, tables, column, f"{where}, panel {column}")
         for name, (value, colour, dashes) in references.items():
             axis.axhline(value, color=colour, linestyle=dashes, linewidth=0.9, label=name)
         legible = [value for value, _, _ in references.values()]
-        _split_above_curves(axis, tables, column, legible)
+        split_above_curves(axis, tables, column, legible)
         axis.set_ylabel(label)
     rescaling = axes[1, 1]
     _draw_rescaling(rescaling, ensemble.points, where)
@@ -192,7 +196,7 @@ def garipov2018_figure2(
         [{"curve": name, "test_error": value} for name, (value, _, _) in ensemble_errors.items()]
     )
     numbers = pd.concat([lines, levels], ignore_index=True)
-    return figure, numbers[["curve", "t", *panels, *losses]]
+    return figure, numbers[["curve", "t", *PANELS, *losses]]
 
 
 @dataclass(frozen=True)
@@ -282,7 +286,7 @@ def garipov2018_figure4(
     where = "garipov2018_figure4"
     columns = ["test_error", "test_error_low", "test_error_high"]
     beside = [f"two_ends_difference{end}" for end in ("", "_low", "_high")]
-    tables = _checked(paths, [*columns, *beside], where)
+    tables = checked_curves(paths, [*columns, *beside], where)
     references = _references(tables)
     figure = new_figure(COLUMN_WIDTH, 2.9, title)
     axis = figure.subplots()
@@ -294,7 +298,7 @@ def garipov2018_figure4(
             table["t"], drawn[name]["test_error_low"], drawn[name]["test_error_high"],
             color=line_style(name).colour, alpha=0.15, linewidth=0,
         )  # fmt: skip
-    _draw_along(axis, tables, drawn, "test_error", where)
+    draw_along(axis, tables, drawn, "test_error", where)
     dashes = {"Single network": (0, (7, 3)), "Two endpoints": (0, (1, 1.5))}
     for name, value in references.items():
         axis.axhline(value, color=BLACK, linestyle=dashes[name], linewidth=0.9, label=name)
@@ -390,46 +394,6 @@ def _panels(optima: Plane, bezier: Plane, chain: Plane) -> list[Plane]:
         replace(bezier, curve="Bezier"),
         replace(chain, curve="Polychain"),
     ]
-
-
-def _checked(
-    grids: Mapping[str, pd.DataFrame], columns: Sequence[str], where: str
-) -> dict[str, pd.DataFrame]:
-    if not grids:
-        raise UserError(f"{where}: no curves; at least one is needed; name them in the config")
-    for name, grid in grids.items():
-        line_style(name)
-        require_curve(grid, columns, f"{where}, {name}")
-    return {name: grid.reset_index(drop=True) for name, grid in grids.items()}
-
-
-def _draw_along(
-    axis: Axes,
-    grids: Mapping[str, pd.DataFrame],
-    tables: Mapping[str, pd.DataFrame],
-    column: str,
-    where: str,
-) -> None:
-    """Draw a column of each grid against t and keep what was drawn in ``tables``."""
-    remarks = []
-    for index, (name, grid) in enumerate(grids.items()):
-        values, remark = finite(grid[column], f"{where}, {name}")
-        tables[name][column] = values
-        remarks += [f"{name}: {remark}"] if remark else []
-        style = line_style(name).keywords(len(grid), first_marker=2 + 4 * index)
-        axis.plot(grid["t"], values, label=name, **style)
-    axis.set_title(", ".join(remarks), fontsize=SMALL)
-    axis.set_xlim(0, 1)
-    axis.grid(True, axis="y")
-
-
-def _split_above_curves(
-    axis: Axes, tables: Mapping[str, pd.DataFrame], column: str, others: Iterable[float]
-) -> None:
-    curves = [table[column] for name, table in tables.items() if name != "Segment"]
-    every = [table[column] for table in tables.values()]
-    low, split = zoom_range([*np.concatenate(curves or every), *others])
-    split_scale(axis, low, split, float(np.nanmax(np.concatenate(every))))
 
 
 def _draw_rescaling(axis: Axes, points: pd.DataFrame, where: str) -> None:
