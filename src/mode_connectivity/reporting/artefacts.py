@@ -29,6 +29,7 @@ from mode_connectivity.reporting.component_tables import (
     regularisation_table,
     sample_errors,
 )
+from mode_connectivity.reporting.curve_titles import CURVE_TITLES, curve_note, curve_title
 from mode_connectivity.reporting.ensemble_tables import (
     METHOD_TITLES,
     EvaluatedMethod,
@@ -90,15 +91,6 @@ from mode_connectivity.training.schedules import learning_rate
 from mode_connectivity.training.settings import AnySchedule
 from mode_connectivity.training.simplex_settings import ComplexReference
 
-CURVE_TITLES = {
-    "segment": "Segment",
-    "random_segment": "Random segment",
-    "bezier": "Bezier",
-    "polychain": "Polychain",
-    "trivial_path": "Trivial path",
-}
-"""By kind of curve."""
-
 Content = Mapping[str, Any]
 Drawing = tuple[Figure, pd.DataFrame]
 
@@ -132,15 +124,16 @@ class Results:
     def curve(self, name: str) -> EvaluatedCurve:
         """Return a curve with its titles and the correctness of every test example."""
         facts = self.content["curves"][name]
+        change = {key: facts[key] for key in ("matching", "renormalise") if key in facts}
         grid = self.curve_grid(name)
         return EvaluatedCurve(
             dataset=facts["dataset"],
             network=facts["network"],
-            curve=_curve_title(facts),
+            curve=curve_title(facts["kind"], **change),
             grid=grid,
             endpoint_distance=float(grid["distance"].iloc[-1]),
             correct=read_correct(self.root / layout.curve(name) / "correct.safetensors"),
-            note=_curve_note(facts),
+            note=curve_note(**change),
         )
 
     def plane(self, name: str, title: str) -> Plane:
@@ -279,32 +272,6 @@ def make_figure(artefact: str, content: Content, root: Path, stem: Path) -> None
     """
     figure, numbers = FIGURES[artefact_base(artefact)](Results(root, content))
     save(figure, numbers, stem)
-
-
-def _curve_title(facts: Mapping[str, Any]) -> str:
-    """Return what a table calls a curve."""
-    title = CURVE_TITLES[facts["kind"]]
-    change = "Aligned " if facts.get("matching") else "Renormalised "
-    if not (facts.get("matching") or facts.get("renormalise")):
-        return title
-    # Bezier keeps its capital.
-    return change + (title if facts["kind"] == "bezier" else title.lower())
-
-
-def _curve_note(facts: Mapping[str, Any]) -> str:
-    """Return what sets a curve apart from those of the paper, if anything does."""
-    changes = []
-    if matching := facts.get("matching"):
-        changes.append(
-            f"the units of its end are permuted to match those of its start by their {matching} "
-            "(Ainsworth et al. 2022)"
-        )
-    if facts.get("renormalise"):
-        changes.append(
-            "at every point the outputs of layers without batch norm are given the mean statistics "
-            "of both ends (REPAIR, Jordan et al. 2022)"
-        )
-    return f"not in the paper: {', and '.join(changes)}" if changes else ""
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -56,6 +56,12 @@ _TABLE2_SUMMARIES = (
     ),
 )
 """What the paper prints, and what its text says of the curves."""
+_ENDS = ("", "_low", "_high")
+_TABLE2_KEYS = ["dataset", "network", "curve"]
+_TABLE2_BOUNDS = [f"{value}{end}" for value in TABLE2_VALUES for end in _ENDS[1:]]
+_TABLE2_FURTHER = [
+    f"{value}{end}" for value in _TABLE2_SUMMARIES if value not in TABLE2_VALUES for end in _ENDS
+]
 _ENSEMBLE_DIFFERENCES = {
     "Endpoints": "test_error_difference",
     "Independent networks": "test_error_difference_independent",
@@ -63,7 +69,6 @@ _ENSEMBLE_DIFFERENCES = {
 }
 """What ensembles are compared with, and the column of the difference."""
 _NO_INTERVAL: Interval = (np.nan, np.nan)
-_ENDS = ("", "_low", "_high")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +169,65 @@ def garipov2018_table2(
         UserError: a grid that lacks a column or holds no number, correctness that is not that of
             the grid, or a counterpart that is not published.
     """
+    ours = curve_table(curves, resamples=resamples, seed=seed, method=method)
+    names = name_published(ours, [published, reference_code], counterparts)
+    joined = join_published(
+        ours,
+        published,
+        keys=_TABLE2_KEYS,
+        values=[*TABLE2_VALUES, "note"],
+        counterparts=counterparts,
+    )
+    joined = join_published(
+        joined,
+        reference_code,
+        keys=_TABLE2_KEYS,
+        values=[*REFERENCE_CODE_VALUES, "note"],
+        suffix="reference_code",
+        counterparts=counterparts,
+    )
+    joined = joined.join(names)
+    joined["note_published"] = joined["note"].combine_first(joined["note_published"])
+    return joined[
+        [
+            *_TABLE2_KEYS,
+            *TABLE2_VALUES,
+            *(f"{value}_published" for value in TABLE2_VALUES),
+            "runs",
+            "interval",
+            *_TABLE2_BOUNDS,
+            *_TABLE2_FURTHER,
+            *(f"{value}_reference_code" for value in REFERENCE_CODE_VALUES),
+            "published_dataset",
+            "published_network",
+            "note_published",
+            "note_reference_code",
+        ]
+    ]
+
+
+def curve_table(
+    curves: Sequence[EvaluatedCurve],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    method: BootstrapMethod = "percentile",
+) -> pd.DataFrame:
+    """Summarise curves between two networks, and the networks, as Table 2 of Garipov et al. does.
+
+    Args:
+        curves: as for `garipov2018_table2`.
+        resamples: likewise.
+        seed: likewise.
+        method: likewise.
+
+    Returns:
+        Our own columns of `garipov2018_table2`, and ``note``, what sets a curve apart.
+
+    Raises:
+        UserError: a grid that lacks a column or holds no number, or correctness that is not that of
+            the grid.
+    """
     for evaluated in curves:
         check_grid(evaluated.grid, _TABLE2_METRICS, evaluated.where)
         _check_correct(evaluated)
@@ -188,46 +252,18 @@ def garipov2018_table2(
             row = _table2_row(dataset, network, curve, summaries, intervals)
             rows.append(row | {"note": runs[0].note or None})
 
-    keys = ["dataset", "network", "curve"]
-    bounds = [f"{value}_{end}" for value in TABLE2_VALUES for end in ("low", "high")]
-    further = [
-        f"{value}{end}"
-        for value in _TABLE2_SUMMARIES
-        if value not in TABLE2_VALUES
-        for end in _ENDS
-    ]
-    columns = [*keys, *TABLE2_VALUES, "runs", "interval", *bounds, *further, "note"]
-    ours = pd.DataFrame(rows, columns=columns)
-    names = name_published(ours, [published, reference_code], counterparts)
-    joined = join_published(
-        ours, published, keys=keys, values=[*TABLE2_VALUES, "note"], counterparts=counterparts
-    )
-    joined = join_published(
-        joined,
-        reference_code,
-        keys=keys,
-        values=[*REFERENCE_CODE_VALUES, "note"],
-        suffix="reference_code",
-        counterparts=counterparts,
-    )
-    joined = joined.join(names)
-    joined["note_published"] = joined["note"].combine_first(joined["note_published"])
-    return joined[
-        [
-            *keys,
+    return pd.DataFrame(
+        rows,
+        columns=[
+            *_TABLE2_KEYS,
             *TABLE2_VALUES,
-            *(f"{value}_published" for value in TABLE2_VALUES),
             "runs",
             "interval",
-            *bounds,
-            *further,
-            *(f"{value}_reference_code" for value in REFERENCE_CODE_VALUES),
-            "published_dataset",
-            "published_network",
-            "note_published",
-            "note_reference_code",
-        ]
-    ]
+            *_TABLE2_BOUNDS,
+            *_TABLE2_FURTHER,
+            "note",
+        ],
+    )
 
 
 def _table2_row(

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from mode_connectivity.ensembling.predictions import error, member_probabilities
 from mode_connectivity.reporting.figures.axes import set_ticks, split_scale, zoom_range
+from mode_connectivity.reporting.figures.connections import TEST_ERROR
 from mode_connectivity.reporting.figures.frames import finite, require_columns
-from mode_connectivity.reporting.figures.garipov2018 import TEST_ERROR
 from mode_connectivity.reporting.style import (
     BLACK,
     COLUMN_WIDTH,
