@@ -20,6 +20,7 @@ from mode_connectivity.layout import weights_in
 from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.networks import (
+    NETWORK_FORMAT,
     StoredNetworks,
     Workspace,
     load_mean_weights,
@@ -174,7 +175,7 @@ def average_weights(
             )
             reestimate_statistics(network, batches)
         path = averaged_weights(folder, recipe, seed)
-        save_tensors(path, network.state_dict(), {"format": "mode_connectivity.network.1"})
+        save_tensors(path, network.state_dict(), {"format": NETWORK_FORMAT})
         averages.append(
             Member(NetworkReference(recipe=recipe, seed=seed), of_training[-1].epoch, path)
         )

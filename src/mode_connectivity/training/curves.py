@@ -27,6 +27,9 @@ from mode_connectivity.weight_space.curves import (
     random_end,
 )
 
+CURVE_FORMAT = "mode_connectivity.curve.1"
+"""Of a file of vertices."""
+
 
 @dataclass(frozen=True)
 class CurveSource:
@@ -97,7 +100,7 @@ def save_curve(path: Path, settings: CurveSettings, curve: Curve, workspace: Wor
         curve.vertices,
         workspace,
         {
-            "format": "mode_connectivity.curve.1",
+            "format": CURVE_FORMAT,
             "kind": settings.kind,
             "trainable": json.dumps(curve.trainable),
         },

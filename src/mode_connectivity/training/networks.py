@@ -19,6 +19,9 @@ from mode_connectivity.training.recipes import RecipeSettings
 from mode_connectivity.weight_space.family import Family, Point
 from mode_connectivity.weight_space.flat import FlatParameters, check_fit
 
+NETWORK_FORMAT = "mode_connectivity.network.1"
+"""Of a file of weights."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -222,7 +225,7 @@ def train_network(
     )
 
     def save(path: Path) -> None:
-        save_tensors(path, network.state_dict(), {"format": "mode_connectivity.network.1"})
+        save_tensors(path, network.state_dict(), {"format": NETWORK_FORMAT})
 
     def save_checkpoint(epoch: int, optimiser: Mapping[str, Tensor]) -> None:
         save(progress.snapshot(epoch))

@@ -76,7 +76,7 @@ def garipov2018_figure1(
     """
     return draw_planes(
         _panels(optima, bezier, chain),
-        [_train_loss(train_loss_clip)],
+        [surface_of_train_loss(train_loss_clip)],
         where="garipov2018_figure1",
         bands=bands,
         colour_map=colour_map,
@@ -116,7 +116,7 @@ def garipov2018_figure7(
     """
     return draw_planes(
         _panels(optima, bezier, chain),
-        [_train_loss(train_loss_clip), _test_error(test_error_clip)],
+        [surface_of_train_loss(train_loss_clip), surface_of_test_error(test_error_clip)],
         where="garipov2018 planes of train loss and test error",
         bands=bands,
         colour_map=colour_map,
@@ -380,11 +380,13 @@ def garipov2018_trivial_path(
     return figure, numbers
 
 
-def _train_loss(clip: float) -> Surface:
+def surface_of_train_loss(clip: float = 5.0) -> Surface:
+    """Return the train loss with the contours of the authors' code."""
     return Surface("train_loss", TRAIN_LOSS, clip, first_step=float(np.exp(-5)))
 
 
-def _test_error(clip: float) -> Surface:
+def surface_of_test_error(clip: float = 40.0) -> Surface:
+    """Return the test error, likewise."""
     return Surface("test_error", TEST_ERROR, clip, first_step=float(np.exp(-1)))
 
 
