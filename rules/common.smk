@@ -23,7 +23,7 @@ from mode_connectivity.networks import registry
 from mode_connectivity.provenance import code_fingerprint
 from mode_connectivity.reporting.captions import caption_of, load_captions, paper_name
 from mode_connectivity.reporting.claim_settings import claim_files, load_claims
-from mode_connectivity.reporting.page.shown import page_sources
+from mode_connectivity.reporting.page.shown import page_sources, shown_artefacts
 from mode_connectivity.resources import estimate
 from mode_connectivity.run_checks import check_profile, check_results, check_slurm
 from mode_connectivity.settings import UserError
@@ -159,10 +159,10 @@ def contents(paths):
     return {path.name: digest(path) for path in paths}
 
 
-def settings_digest():
-    """A digest of every setting but those that change no result."""
-    settings = CONFIG.model_dump_json(exclude={"download", "device", "resources", "jobs_per_gpu"})
-    return hashlib.blake2b(settings.encode(), digest_size=8).hexdigest()
+def digest_of_shown_settings():
+    """A digest of the settings that the page tells of each artefact."""
+    shown = {artefact.name: artefact.settings for artefact in shown_artefacts(CONFIG)}
+    return hashlib.blake2b(canonical_json(shown).encode(), digest_size=8).hexdigest()
 
 
 def plain(settings, exclude=()):

@@ -47,7 +47,7 @@ rule make_report:
     conda:
         "../envs/mode_connectivity.yaml"
     params:
-        settings=lambda wildcards: settings_digest(),
+        settings=lambda wildcards: digest_of_shown_settings(),
         page=contents(page_sources()),
         code=script_code("make_report.py"),
     script:

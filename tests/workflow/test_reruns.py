@@ -76,6 +76,8 @@ TABLES = {
     "tables/gotmare2018_modes_shapes",
     *(f"tables/benton2021_figure{number}" for number in (10, 11)),
 }
+SUMMARY = {"claims", "report"}
+"""Made of all tables and figures together."""
 REPORTS = TABLES | {f"figures/{name}" for name in FIGURES} | {"figures/garipov2018_trivial_path"}
 DATASETS = {
     *(f"datasets/{name}" for name in ("shapes", "words", "regression")),
@@ -88,7 +90,9 @@ def jobs(files: Iterable[str]) -> set[str]:
     found = set()
     for file in files:
         path = Path(file)
-        if path.parts[0] in ("datasets", "tables", "figures"):
+        if path.parent == Path("."):
+            found.add(path.stem.removesuffix("_details"))
+        elif path.parts[0] in ("datasets", "tables", "figures"):
             found.add(str(path.with_suffix("")))
         elif path.name in ("grid.csv", "grid.json", "correct.safetensors") and (
             path.parts[0] == "curves"
@@ -153,6 +157,11 @@ def outdated(project: Project, *targets: str) -> set[str]:
     return jobs(project.outdated(*(targets or EVERYTHING)))
 
 
+def with_summary(expected: set[str]) -> set[str]:
+    """Add what is made of tables and figures, where one of them is made again."""
+    return expected | SUMMARY if expected & REPORTS else expected
+
+
 def replace(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -162,7 +171,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def test_the_names_above_are_all_there_is(finished) -> None:
     everything = finished.outdated(*EVERYTHING, options=["--forceall"])
     kinds = trained("perceptron") | trained("narrow") | trained("lstm") | RESIDUAL
-    assert jobs(everything) == DATASETS | kinds | REGRESSION | REPORTS
+    assert jobs(everything) == DATASETS | kinds | REGRESSION | REPORTS | SUMMARY
 
 
 def test_nothing_is_to_be_done_twice(finished) -> None:
@@ -319,7 +328,7 @@ def test_nothing_is_to_be_done_twice(finished) -> None:
 )
 def test_a_setting_reruns_its_part(project, changes, expected) -> None:
     project.configure(changes)
-    assert outdated(project) == expected
+    assert outdated(project) == with_summary(expected)
 
 
 def test_defaults_written_out_rerun_nothing(project) -> None:
@@ -407,16 +416,30 @@ def test_touched_files_and_edited_words_rerun_nothing(edited) -> None:
             SNAPSHOTS | {"tables/gotmare2018_modes_shapes", "figures/gotmare2018_figure1"},
             id="a script, snapshots",
         ),
+        pytest.param(
+            "resources/claims/garipov2018.yaml",
+            "at_most: 2",
+            "at_most: 3",
+            SUMMARY,
+            id="a statement",
+        ),
+        pytest.param(
+            "src/mode_connectivity/reporting/page/page.css",
+            "{",
+            "{ ",
+            {"report"},
+            id="the style of the page",
+        ),
     ],
 )
 def test_edited_code_reruns_what_uses_it(edited, source, old, new, expected) -> None:
     replace(edited.checkout / source, old, new)
-    assert outdated(edited) == expected
+    assert outdated(edited) == with_summary(expected)
 
 
 def test_an_edited_network_of_the_users_own_reruns_what_uses_it(project) -> None:
     replace(project.folder / "networks.py", "16 * width", "17 * width")
-    assert outdated(project) == trained("perceptron") | trained("narrow") | {
+    assert outdated(project) == trained("perceptron") | trained("narrow") | SUMMARY | {
         "tables/garipov2018_imagenet",
         "tables/garipov2018_trivial_path",
         "figures/garipov2018_trivial_path",
