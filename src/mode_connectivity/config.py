@@ -329,12 +329,7 @@ NAMED = (*SECTIONS, "artefacts")
 
 def artefact_names(config: Config) -> list[str]:
     """Return the artefacts of the config, each row of a table with rows as one of its own."""
-    return _artefact_names(
-        {
-            name: settings and {"rows": getattr(settings, "rows", None)}
-            for name, settings in config.artefacts
-        }
-    )
+    return _artefact_names(config.artefacts.model_dump())
 
 
 def _artefact_names(artefacts: Mapping[str, Any]) -> list[str]:
