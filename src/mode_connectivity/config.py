@@ -7,6 +7,7 @@ once. Nothing here imports torch: Snakemake reads the config while it parses.
 import copy
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -329,7 +330,12 @@ NAMED = (*SECTIONS, "artefacts")
 
 def artefact_names(config: Config) -> list[str]:
     """Return the artefacts of the config, each row of a table with rows as one of its own."""
-    return _artefact_names(config.artefacts.model_dump())
+    return _artefact_names(
+        {
+            name: settings and {"rows": getattr(settings, "rows", None)}
+            for name, settings in config.artefacts
+        }
+    )
 
 
 def _artefact_names(artefacts: Mapping[str, Any]) -> list[str]:
@@ -516,7 +522,7 @@ class _Loader:
     def _validate(self, model: Any, value: Any, path: list[str]) -> Any:
         given = without_empty(value, model)
         try:
-            return TypeAdapter(model).validate_python(given)
+            return _adapter(model).validate_python(given)
         except ValidationError as error:
             further = ("extends",) if path and path[0] in SECTIONS else ()
             for keys, text in explain(error, model, given, further_keys=further):
@@ -541,6 +547,11 @@ class _Loader:
                 return True
             written = written[key]
         return isinstance(written, Mapping)
+
+
+@cache
+def _adapter(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
 
 
 NO_NAME = "is no name: use lower-case letters, digits and underscores, a letter first"
@@ -1662,7 +1673,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML in which a key that is given twice is a mistake, not a silent choice."""
 
 
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
+class _FastLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The same, five times as fast where PyYAML has libyaml; its errors say less."""
+
+
+def _mapping(loader: Any, node: yaml.MappingNode) -> dict[Hashable, Any]:
     seen = set()
     for key_node, _ in node.value:
         # Other keys than scalars are refused below; << may be given twice.
@@ -1672,10 +1687,12 @@ def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Hashable,
         if key in seen:
             raise UserError(f"line {key_node.start_mark.line + 1}: the key {key!r} is given twice")
         seen.add(key)
-    return loader.construct_mapping(node, deep=True)
+    mapping: dict[Hashable, Any] = loader.construct_mapping(node, deep=True)
+    return mapping
 
 
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+for _loader in (_UniqueKeyLoader, _FastLoader):
+    _loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def read_yaml(path: Path) -> Raw:
@@ -1685,7 +1702,11 @@ def read_yaml(path: Path) -> Raw:
         UserError: the file is not YAML, no mapping, or gives a key twice.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        text = path.read_text(encoding="utf-8")
+        try:
+            content = yaml.load(text, Loader=_FastLoader)
+        except yaml.YAMLError:
+            content = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark is not None else ""

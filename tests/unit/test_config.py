@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mode_connectivity import config as config_module
 from mode_connectivity.config import (
     LISTED,
     ConfigError,
@@ -1840,6 +1841,13 @@ def test_files_that_can_be_read(tmp_path: Path) -> None:
     path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\nc: {<<: [*a, {z: 4}]}\n")
     assert read_yaml(path)["b"] == {"x": 3, "y": 2}
     assert read_yaml(path)["c"] == {"x": 1, "y": 2, "z": 4}
+
+
+def test_the_fast_reader_of_yaml_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [ROOT / "config.yaml", *sorted((ROOT / "config").rglob("*.yaml"))]
+    fast = [read_yaml(path) for path in paths]
+    monkeypatch.setattr(config_module, "_FastLoader", config_module._UniqueKeyLoader)
+    assert [read_yaml(path) for path in paths] == fast
 
 
 @pytest.mark.parametrize("scale", SHIPPED)
