@@ -19,6 +19,7 @@ from benchmarks import (
     language_models,
     memory,
     simplexes,
+    status,
     swag,
     training,
 )
@@ -33,6 +34,7 @@ MEASUREMENTS = {
     "data": data.measure,
     "memory": memory.measure,
     "checkpoints": checkpoints.measure,
+    "status": status.measure,
     "demo": demo.measure,
 }
 
