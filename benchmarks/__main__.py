@@ -20,6 +20,7 @@ from benchmarks import (
     language_models,
     memory,
     simplexes,
+    status,
     swag,
     training,
 )
@@ -35,6 +36,7 @@ MEASUREMENTS = {
     "data": data.measure,
     "memory": memory.measure,
     "checkpoints": checkpoints.measure,
+    "status": status.measure,
     "demo": demo.measure,
 }
 

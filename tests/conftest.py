@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mode_connectivity import job_log
 from mode_connectivity.data import prepared_file
 from mode_connectivity.data.arrays import Dataset, load_dataset
 from mode_connectivity.data.token_stream import TokenStream
@@ -33,6 +34,21 @@ def seed() -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture
+def told(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], list[str]]:
+    """Let long work say after every step how far it is; return what its log says it is at."""
+    monkeypatch.setattr(job_log, "SECONDS_BETWEEN_LINES", 0.0)
+    caplog.set_level("INFO", "mode_connectivity")
+
+    def places() -> list[str]:
+        found = map(job_log.Progress.parse, caplog.messages)
+        return [progress.where for progress in found if progress is not None]
+
+    return places
 
 
 @pytest.fixture(scope="session")

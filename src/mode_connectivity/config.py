@@ -7,6 +7,7 @@ once. Nothing here imports torch: Snakemake reads the config while it parses.
 import copy
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -529,7 +530,7 @@ class _Loader:
     def _validate(self, model: Any, value: Any, path: list[str]) -> Any:
         given = without_empty(value, model)
         try:
-            return TypeAdapter(model).validate_python(given)
+            return _adapter(model).validate_python(given)
         except ValidationError as error:
             further = ("extends",) if path and path[0] in SECTIONS else ()
             for keys, text in explain(error, model, given, further_keys=further):
@@ -554,6 +555,11 @@ class _Loader:
                 return True
             written = written[key]
         return isinstance(written, Mapping)
+
+
+@cache
+def _adapter(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
 
 
 NO_NAME = "is no name: use lower-case letters, digits and underscores, a letter first"

@@ -14,9 +14,10 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from mode_connectivity.ensembling.settings import (
     SwagEnsembleSettings,
     SwagSettings,
 )
+from mode_connectivity.files import canonical_json
 from mode_connectivity.training.recipes import CurveSettings, RecipeSettings
 
 STEP = 3
@@ -54,6 +56,9 @@ WITHOUT_BATCH_NORM = (
     "vit_b_16",
 )
 """Networks at whose points no statistics are re-estimated."""
+
+HISTORIES = 8
+"""Of trainings that are alike, from which their speed is taken; more would say the same."""
 
 _DIGITS = 1_797
 _PUBLISHED = {
@@ -106,31 +111,73 @@ class Total:
     timed: int
 
 
-def job_cost(config: Config, rule: str, wildcards: Mapping[str, str], results: Path) -> Cost:
-    """Estimate the cost of a job.
-
-    Seconds are those of a training of the same network on the same data, by the median speed in
-    the histories that lie below ``results``; the evaluations of a measurement are taken to be as
-    fast as a third of a training step, which is only about right.
+class Costs:
+    """What jobs cost; the speeds of earlier trainings are looked up once.
 
     Args:
         config: the config.
-        rule: the job's rule; those that evaluate no network cost nothing.
-        wildcards: the job's.
         results: the folder of the scale's results.
     """
-    if rule == "measure_distances":
-        # It reads networks and runs none.
-        return Cost(0, 0.0)
-    recipe = recipe_of_job(config, rule, wildcards)
-    if recipe is None:
-        return Cost(0, 0.0)
-    sizes = dataset_sizes(config.datasets[recipe.dataset], recipe.dataset, results)
-    if sizes is None:
-        return Cost(None, None)
-    evaluations = _evaluations(config, rule, wildcards, recipe, sizes)
-    speed = _images_per_second(config, recipe, results)
-    return Cost(evaluations, None if speed is None else evaluations / (STEP * speed))
+
+    def __init__(self, config: Config, results: Path) -> None:
+        self._config = config
+        self._results = results
+        self._speeds: dict[str, float | None] = {}
+
+    def of_job(self, rule: str, wildcards: Mapping[str, str]) -> Cost:
+        """Estimate the cost of a job.
+
+        Seconds are those of a training of the same network on the same data, by the median speed in
+        the histories that lie below ``results``; the evaluations of a measurement are taken to be
+        as fast as a third of a training step, which is only about right.
+
+        Args:
+            rule: the job's rule; those that evaluate no network cost nothing.
+            wildcards: the job's.
+        """
+        if rule == "measure_distances":
+            # It reads networks and runs none.
+            return Cost(0, 0.0)
+        config = self._config
+        recipe = recipe_of_job(config, rule, wildcards)
+        if recipe is None:
+            return Cost(0, 0.0)
+        sizes = dataset_sizes(config.datasets[recipe.dataset], recipe.dataset, self._results)
+        if sizes is None:
+            return Cost(None, None)
+        evaluations = _evaluations(config, rule, wildcards, recipe, sizes)
+        speed = self._images_per_second(recipe)
+        return Cost(evaluations, None if speed is None else evaluations / (STEP * speed))
+
+    def _images_per_second(self, recipe: RecipeSettings) -> float | None:
+        """Return the median speed of the trainings that are most like a recipe's, if there are.
+
+        Of its own, of others with its network and data, of their curves.
+        """
+        trained = _trained(self._config, recipe)
+        for alike in (recipe.model_dump_json(), trained, f"curves of {trained}"):
+            if alike not in self._speeds:
+                self._speeds[alike] = _median_speed(self._trainings[alike])
+            if (speed := self._speeds[alike]) is not None:
+                return speed
+        return None
+
+    @cached_property
+    def _trainings(self) -> Mapping[str, list[Path]]:
+        """Patterns of the folders of trainings, by what these have in common."""
+        folders = defaultdict(list)
+        for name, recipe in self._config.recipes.items():
+            for alike in (recipe.model_dump_json(), _trained(self._config, recipe)):
+                folders[alike].append(self._results / layout.network(name, "*"))
+        for name in self._config.curves:
+            trained = _trained(self._config, self._config.recipe_of_curve(name))
+            folders[f"curves of {trained}"].append(self._results / layout.curve(name))
+        return folders
+
+
+def job_cost(config: Config, rule: str, wildcards: Mapping[str, str], results: Path) -> Cost:
+    """Estimate the cost of one job, see `Costs`."""
+    return Costs(config, results).of_job(rule, wildcards)
 
 
 def recipe_of_job(config: Config, rule: str, wildcards: Mapping[str, str]) -> RecipeSettings | None:
@@ -285,7 +332,7 @@ def dataset_sizes(settings: AnyDataset, name: str, results: Path) -> Sizes | Non
         name: its name.
         results: the folder that may hold it prepared; if not, its size is the published one.
     """
-    prepared = _prepared_sizes(prepared_header(results / layout.dataset(name)))
+    prepared = _prepared_sizes(safetensors_header(results / layout.dataset(name)))
     if prepared is not None:
         return prepared
     if settings.source == "digits":
@@ -308,11 +355,10 @@ def dataset_sizes(settings: AnyDataset, name: str, results: Path) -> Sizes | Non
     return published
 
 
-def prepared_header(path: Path) -> Mapping[str, Any]:
-    """Read the header of a prepared file: tensors by name, metadata; empty without a readable one.
+def safetensors_header(path: Path) -> Mapping[str, Any]:
+    """Read the header of a safetensors file: tensors by name, metadata; empty where it has none.
 
-    The formats are those of `mode_connectivity.data.prepared_file`; the safetensors library would
-    load numpy, and the tensors are not needed.
+    The safetensors library would load numpy, and the tensors are not needed.
     """
     try:
         return _header(path, path.stat().st_mtime_ns)
@@ -344,44 +390,26 @@ def _prepared_sizes(header: Mapping[str, Any]) -> Sizes | None:
     return sizes if {"train", "test"} <= set(sizes) else None
 
 
-def _images_per_second(config: Config, recipe: RecipeSettings, results: Path) -> float | None:
-    """Return the median speed of the trainings that are most like a recipe's, if there are any."""
-    for paths in _histories(config, recipe, results):
-        speeds = [speed for path in paths for speed in _speeds(path, path.stat().st_mtime_ns)]
-        if speeds:
-            return statistics.median(speeds)
-    return None
+def _median_speed(folders: Iterable[Path]) -> float | None:
+    """Return the median speed of the first trainings in folders that match patterns."""
+    found = (path for folder in folders for path in sorted(folder.parent.glob(folder.name)))
+    histories = filter(None, (_speeds_in(path / "history.csv") for path in found))
+    speeds = [speed for history in islice(histories, HISTORIES) for speed in history]
+    return statistics.median(speeds) if speeds else None
 
 
-def _histories(config: Config, recipe: RecipeSettings, results: Path) -> Iterator[list[Path]]:
-    """Yield histories of a recipe, of others with its network and data, and of their curves."""
-
-    def found(folders: Iterable[str]) -> list[Path]:
-        return [path for folder in folders for path in results.glob(f"{folder}/history.csv")]
-
-    alike = [name for name, other in config.recipes.items() if _alike(config, recipe, other)]
-    equal = [name for name in alike if config.recipes[name] == recipe]
-    for names in (equal, alike):
-        yield found(layout.network(name, "*") for name in names)
-    yield found(
-        layout.curve(name)
-        for name in config.curves
-        if _alike(config, recipe, config.recipe_of_curve(name))
-    )
+def _speeds_in(path: Path) -> list[float]:
+    try:
+        return _speeds(path, path.stat().st_mtime_ns)
+    except OSError:
+        return []
 
 
-def _alike(config: Config, recipe: RecipeSettings, other: RecipeSettings) -> bool:
-    """Whether two recipes have one network, as written, and images of one size."""
-
-    def images(recipe: RecipeSettings) -> tuple[object, ...]:
-        settings = config.datasets[recipe.dataset]
-        return (
-            settings.source,
-            getattr(settings, "folder", None),
-            getattr(settings, "image_size", None),
-        )
-
-    return recipe.network == other.network and images(recipe) == images(other)
+def _trained(config: Config, recipe: RecipeSettings) -> str:
+    """Return what the speed of a training depends on: a network, as written, and its images."""
+    data = config.datasets[recipe.dataset]
+    images = [data.source, getattr(data, "folder", None), getattr(data, "image_size", None)]
+    return canonical_json([recipe.network.model_dump(mode="json"), *images])
 
 
 @cache
@@ -390,10 +418,12 @@ def _speeds(path: Path, _written: int) -> list[float]:
     speeds = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
+            rows = csv.reader(file)
+            column = next(rows, []).index("images_per_second")
+            for row in rows:
                 try:
-                    speed = float(row.get("images_per_second") or 0.0)
-                except ValueError:
+                    speed = float(row[column])
+                except (ValueError, IndexError):
                     continue
                 if 0.0 < speed < math.inf:
                     speeds.append(speed)
@@ -434,9 +464,7 @@ def report(costs: Mapping[str, Sequence[Cost]]) -> str:
     )
     rows = [("rule", "jobs", "evaluations", "time, one job at a time")]
     for name, cost in [*rules, ("total", overall)]:
-        evaluations = _known(_number(cost.evaluations), cost.counted, cost.jobs)
-        time = _known(_duration(cost.seconds), cost.timed, cost.jobs)
-        rows.append((name, str(cost.jobs), evaluations, time))
+        rows.append((name, str(cost.jobs), evaluations_in_words(cost), time_in_words(cost)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [
         f"{name:<{widths[0]}}  {jobs:>{widths[1]}}  {evaluations:>{widths[2]}}  {time}"
@@ -466,6 +494,16 @@ def _provenance(overall: Total) -> list[str]:
     ]
 
 
+def evaluations_in_words(cost: Total) -> str:
+    """Return the evaluations of several jobs, and of how many they are known."""
+    return _known(_number(cost.evaluations), cost.counted, cost.jobs)
+
+
+def time_in_words(cost: Total) -> str:
+    """Return the time of several jobs, and of how many it is known."""
+    return _known(duration(cost.seconds), cost.timed, cost.jobs)
+
+
 def _known(text: str, known: int, jobs: int) -> str:
     if known == jobs:
         return text
@@ -479,8 +517,8 @@ def _number(value: int) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def _duration(seconds: float) -> str:
-    """Return a duration in its two largest units."""
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units, rounded up."""
     if seconds <= 59:
         return f"{math.ceil(seconds)} s"
     minutes = math.ceil(seconds / 60)
@@ -515,10 +553,11 @@ def announcement(config: Config, workflow: Any, results: Path, *, dry_run: bool)
             or workflow.dag is None
         ):
             return ""
+        of_jobs = Costs(config, results)
         costs = defaultdict(list)
         for job in workflow.dag.needrun_jobs(exclude_finished=False):
             rule, wildcards = job.rule.name, dict(job.wildcards.items())
-            costs[rule].append(job_cost(config, rule, wildcards, results))
+            costs[rule].append(of_jobs.of_job(rule, wildcards))
         return report(costs)
     except Exception:
         return ""

@@ -4,10 +4,11 @@ import torch
 
 from mode_connectivity.cuda import no_cuda
 from mode_connectivity.gpu_slots import take_gpu_slot
+from mode_connectivity.job_log import tell_device
 
 
 def select_device(name: str, jobs_per_gpu: int | None = None) -> torch.device:
-    """Return the device of a job.
+    """Return the device of a job, and say in its log which it is.
 
     Args:
         name: ``auto`` (CUDA if there is one), ``cpu`` or ``cuda``.
@@ -23,7 +24,9 @@ def select_device(name: str, jobs_per_gpu: int | None = None) -> torch.device:
     if name == "cuda" and not available:
         why = "is built without CUDA" if torch.version.cuda is None else "sees no CUDA device here"
         raise no_cuda(f"this PyTorch ({torch.__version__}) {why}")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
+    device = torch.device("cuda" if available and name != "cpu" else "cpu")
+    tell_device(describe_device(device))
+    return device
 
 
 def describe_device(device: torch.device) -> str:

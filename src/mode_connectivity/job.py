@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mode_connectivity import job_log
 from mode_connectivity.files import digest, write_json
 from mode_connectivity.settings import UserError
 from mode_connectivity.signals import Stopped, stopping_on_signals
@@ -36,7 +37,7 @@ class Job:
     """A running job.
 
     Attributes:
-        log: its log file.
+        log: its log file, on which it holds a lock for as long as it lives.
         started: when its process started, in seconds of ``time.monotonic``, which no change of the
             clock moves.
         ready: when its own work began.
@@ -49,7 +50,7 @@ class Job:
     @staticmethod
     def identify(*files: Path) -> list[str]:
         """Return a digest of each input file, for the fingerprint of a checkpoint."""
-        return [digest(path) for path in files]
+        return [digest(path) for path in job_log.Steps("file", len(files)).over(files)]
 
     def record(self, path: Path, **facts: Any) -> None:
         """Write the record of the run: what was asked for, with what it ran, what it cost."""
@@ -70,16 +71,21 @@ class Job:
 
 
 @contextmanager
-def running_job(log: Path, *, threads: int | None = None) -> Iterator[Job]:
+def running_job(
+    log: Path, rule: str = "job", wildcards: Iterable[str] = (), *, threads: int | None = None
+) -> Iterator[Job]:
     """Run the work of a job inside a log.
 
     Lines of the library's loggers, warnings and errors go to the log file and to standard error.
-    A mistake of the user ends the job with one line; a mistake of ours with a traceback and one
-    line; a signal that asks it to stop with one line. Logging and signal handlers are afterwards as
-    they were before.
+    The first line says who the job is and where it runs, the last one how it ended; see
+    `mode_connectivity.job_log`. A mistake of the user ends the job with one line; a mistake of ours
+    with a traceback and one line; a signal that asks it to stop with one line. Logging and signal
+    handlers are afterwards as they were before.
 
     Args:
         log: the log file; its folder is made.
+        rule: the job's rule.
+        wildcards: their values.
         threads: CPU threads of PyTorch, or nothing for a job that does not use it.
 
     Raises:
@@ -88,27 +94,30 @@ def running_job(log: Path, *, threads: int | None = None) -> Iterator[Job]:
     """
     _end_with_parent()
     log.parent.mkdir(parents=True, exist_ok=True)
-    with _logging_to(log), stopping_on_signals():
+    with _logging_to(log) as locked, stopping_on_signals():
         try:
+            logger.info("%s", job_log.Begin.here(rule, "/".join(wildcards), locked=locked))
             if threads is not None:
                 import torch
 
                 torch.set_num_threads(threads)
-            yield Job(log, started=_process_start())
+            job = Job(log, started=_process_start())
+            yield job
+            logger.info("%s", job_log.done_line(time.monotonic() - job.started))
         except Stopped as stopped:
-            resumes = (
-                f" after {stopped.after}; run again to resume" if stopped.after else "; run again"
-            )
-            logger.warning("stopped by %s%s", stopped.name, resumes)
+            logger.warning("%s", job_log.stopped_line(stopped.name, stopped.after))
             raise SystemExit(STOPPED) from None
         except UserError as error:
-            logger.error("error: %s", error)
+            logger.error("%s", job_log.error_line(error))
             raise SystemExit(1) from None
         except Exception as error:
             logger.exception("failed")
-            text = " ".join(str(error).split())
-            logger.error("error: %s: %s%s", type(error).__name__, text, _memory_advice(error))
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            logger.error("%s", job_log.error_line(f"{text}{_memory_advice(error)}"))
             raise SystemExit(1) from None
+        except BaseException as error:
+            logger.error("%s", job_log.ended_line(error))
+            raise
 
 
 def _end_with_parent() -> None:
@@ -122,12 +131,11 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _logging_to(log: Path) -> Iterator[None]:
-    formatter = logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S")
-    handlers: list[logging.Handler] = [
-        logging.FileHandler(log, mode="w", encoding="utf-8"),
-        logging.StreamHandler(sys.stderr),
-    ]
+def _logging_to(log: Path) -> Iterator[bool]:
+    """Write lines to a log and to standard error; yield whether the log is locked."""
+    formatter = logging.Formatter(job_log.LINE_FORMAT, job_log.STAMP)
+    file = logging.FileHandler(log, mode="w", encoding="utf-8")
+    handlers: list[logging.Handler] = [file, logging.StreamHandler(sys.stderr)]
     loggers = [logger, logging.getLogger("py.warnings")]
     before = [(each, each.level, each.propagate) for each in loggers]
     for handler in handlers:
@@ -139,7 +147,7 @@ def _logging_to(log: Path) -> Iterator[None]:
         each.propagate = False
     logging.captureWarnings(True)
     try:
-        yield
+        yield file.stream is not None and job_log.hold(file.stream)
     finally:
         logging.captureWarnings(False)
         for each, level, propagate in before:

@@ -421,16 +421,17 @@ def selected_artefacts(config: Config, selection: Iterable[str] = ()) -> list[st
 def artefact_settings(config: Config, artefact: str) -> BaseModel:
     """Return the settings of an artefact, or of one row of it."""
     base = artefact_base(artefact)
-    settings = getattr(config.artefacts, base)
-    if artefact == base:
-        return settings  # type: ignore[no-any-return]
-    row = artefact.removeprefix(f"{base}_")
-    only = {"rows": {row: settings.rows[row]}}
-    if "modes" in type(settings).model_fields:
-        curve = config.curves[settings.rows[row].segment]
-        ends = (curve.start, curve.end)
-        only["modes"] = {label: mode for label, mode in settings.modes.items() if mode in ends}
-    return settings.model_copy(update=only)  # type: ignore[no-any-return]
+    settings: Any = getattr(config.artefacts, base)
+    only: dict[str, Any] = {}
+    if artefact != base:
+        row = artefact.removeprefix(f"{base}_")
+        only["rows"] = {row: settings.rows[row]}
+        if "modes" in type(settings).model_fields:
+            curve = config.curves[settings.rows[row].segment]
+            ends = (curve.start, curve.end)
+            only["modes"] = {label: mode for label, mode in settings.modes.items() if mode in ends}
+    chosen: BaseModel = settings.model_copy(update=only)
+    return chosen
 
 
 def artefact_files(artefact: str) -> list[str]:
@@ -472,7 +473,7 @@ class Rule:
         name: of Snakemake's rule.
         inputs: what it takes, in the order of Snakemake's rule: paths, or functions of the config
             and the wildcards.
-        folder: of its outputs; empty for the results themselves.
+        folder: of its outputs; empty for that of all results.
         outputs: files and folders in there.
         log: its path below the folder of logs.
         methods: of the ensembles that it is for; every one if empty.
@@ -775,8 +776,8 @@ class Job:
 
     rule: str
     wildcards: Wildcards = field(hash=False)
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = field(hash=False)
+    outputs: tuple[str, ...] = field(hash=False)
     log: str
 
     @property

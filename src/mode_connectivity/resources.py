@@ -16,7 +16,7 @@ from typing import Any
 
 from mode_connectivity import layout
 from mode_connectivity.config import Config
-from mode_connectivity.cost import dataset_sizes, job_cost, prepared_header, recipe_of_job
+from mode_connectivity.cost import dataset_sizes, job_cost, recipe_of_job, safetensors_header
 from mode_connectivity.data.corruption_settings import SEVERITIES
 from mode_connectivity.data.settings import (
     DatasetSettings,
@@ -136,7 +136,7 @@ def _data(config: Config, rule: str, wildcards: Mapping[str, str], results: Path
         name = config.recipe_of_ensemble(wildcards["ensemble"]).dataset
     settings = config.datasets[name]
     sizes = dataset_sizes(settings, name, results)
-    header = prepared_header(results / layout.dataset(name))
+    header = safetensors_header(results / layout.dataset(name))
     try:
         shape, outputs = _example(settings, header)
     except (KeyError, TypeError, ValueError):

@@ -1,5 +1,6 @@
 """What the documentation says, done literally."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -26,10 +27,10 @@ def _blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def _commands() -> list[str]:
+def _commands(program: str) -> list[str]:
     pages = [CHECKOUT / "README.md", *sorted(DOCS.rglob("*.md"))]
     lines = [line.partition("#")[0].strip() for page in pages for line in _lines(page)]
-    return list(dict.fromkeys(line for line in lines if line.startswith("snakemake")))
+    return list(dict.fromkeys(line for line in lines if line.startswith(program)))
 
 
 def _lines(page: Path) -> list[str]:
@@ -37,7 +38,7 @@ def _lines(page: Path) -> list[str]:
     return [line for block in blocks for line in block.splitlines()]
 
 
-@pytest.mark.parametrize("command", _commands())
+@pytest.mark.parametrize("command", _commands("snakemake"))
 def test_every_snakemake_command_has_a_plan(command: str, tmp_path: Path) -> None:
     # Its executor is not installed where these tests run.
     here = without_executor(CHECKOUT / "profiles" / "slurm", tmp_path / "profile")
@@ -48,6 +49,29 @@ def test_every_snakemake_command_has_a_plan(command: str, tmp_path: Path) -> Non
         [*snakemake, *place, *arguments], capture_output=True, text=True, check=False, cwd=CHECKOUT
     )
     assert planned.returncode == 0, planned.stderr
+
+
+STATUS = "python -m mode_connectivity status"
+
+
+@pytest.mark.parametrize("command", _commands(STATUS))
+def test_every_status_is_shown(command: str, tmp_path: Path) -> None:
+    folder = shlex.quote(str(tmp_path))
+    shown = subprocess.run(
+        command.replace(STATUS, f"{STATUS} --once --directory {folder}", 1),
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=CHECKOUT,
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(CHECKOUT / "src"),
+        },
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert "artefacts" in shown.stdout
 
 
 def test_the_library_example_connects_two_networks(

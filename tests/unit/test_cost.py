@@ -8,8 +8,10 @@ import torch
 from mode_connectivity import layout
 from mode_connectivity.config import Config, load_config, merge
 from mode_connectivity.cost import (
+    HISTORIES,
     WITHOUT_BATCH_NORM,
     Cost,
+    Costs,
     announcement,
     dataset_sizes,
     job_cost,
@@ -264,6 +266,21 @@ def test_seconds_are_of_the_median_speed_of_all_seeds(config, tmp_path) -> None:
     assert seconds(config, tmp_path, "evaluate_curve") == pytest.approx(
         11 * (TRAIN + TEST) / (3 * 400.0)
     )
+
+
+def test_a_few_histories_are_enough(config, tmp_path) -> None:
+    for seed in range(10, 40):
+        speed = 100.0 if seed < 10 + HISTORIES else 10_000.0
+        write_history(tmp_path / f"networks/plain/seed{seed}", speed)
+    costs = Costs(config, tmp_path)
+    wildcards = {"recipe": "plain", "seed": "99"}
+    first = costs.of_job("train_network", wildcards)
+    assert first.seconds == pytest.approx(5 * TRAIN / 100.0)
+    # They are read once.
+    for path in tmp_path.glob("networks/plain/*/history.csv"):
+        path.unlink()
+    assert costs.of_job("train_network", wildcards) == first
+    assert Costs(config, tmp_path).of_job("train_network", wildcards).seconds is None
 
 
 def with_recipes(tmp_path: Path, **changes: dict[str, Any]) -> Config:

@@ -10,9 +10,12 @@ from mode_connectivity.settings import UserError
     ("name", "available", "expected"),
     [("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
 )
-def test_selected_device(monkeypatch, name, available, expected) -> None:
+def test_selected_device(monkeypatch, caplog, name, available, expected) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    assert select_device(name) == torch.device(expected)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    with caplog.at_level("INFO", "mode_connectivity"):
+        assert select_device(name) == torch.device(expected)
+    assert caplog.messages == [f"device {'cpu' if expected == 'cpu' else 'GPU of cuda'}"]
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,7 @@ def test_a_slot_is_taken_before_cuda_starts(
     steps: list[object] = []
     monkeypatch.setattr(torch.version, "cuda", built_with)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: not steps.append("CUDA"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
     monkeypatch.setattr(device_module, "take_gpu_slot", steps.append)
     select_device(name, jobs_per_gpu)
     assert steps == [*taken, "CUDA"]

@@ -15,6 +15,7 @@ import pytest
 
 from mode_connectivity import job as job_module
 from mode_connectivity.job import Job, running_job
+from mode_connectivity.job_log import Begin, is_held
 from mode_connectivity.settings import UserError
 from mode_connectivity.signals import ASKING, Stopped
 
@@ -23,8 +24,16 @@ STAMP = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}  ")
 
 
 def lines(log: Path) -> list[str]:
-    """The lines of a log without their time stamps."""
-    return [STAMP.sub("", line) for line in log.read_text(encoding="utf-8").splitlines()]
+    """The lines of a log without their time stamps, after the first, which says who the job is."""
+    first, *others = [STAMP.sub("", line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert Begin.parse(first) is not None, first
+    return others
+
+
+def done(told: list[str]) -> list[str]:
+    """What a job has said before the last line, that it is done."""
+    assert re.fullmatch(r"done after \d+\.\d s", told[-1]), told
+    return told[:-1]
 
 
 def fail(log: Path, error: BaseException) -> list[str]:
@@ -41,11 +50,46 @@ def test_lines_go_to_the_log_and_to_standard_error(tmp_path, capsys) -> None:
         logging.getLogger("mode_connectivity.training.loop").info("epoch %d", 3)
         logging.getLogger("mode_connectivity.training.loop").debug("never")
         logging.getLogger("another_library").warning("not ours")
-    assert lines(log) == ["epoch 3"]
+    assert done(lines(log)) == ["epoch 3"]
     assert STAMP.match(log.read_text())
     output, errors = capsys.readouterr()
     assert output == ""
     assert errors == log.read_text()
+
+
+def test_the_first_line_says_who_the_job_is_and_where(tmp_path, monkeypatch) -> None:
+    log = tmp_path / "job.log"
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with running_job(log, "evaluate_simplex", ("espro", "1", "2")):
+        pass
+    first = STAMP.sub("", log.read_text().splitlines()[0])
+    host = platform.node()
+    assert first == f"evaluate_simplex espro/1/2, on {host}, process {os.getpid()}, SLURM job 77"
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with running_job(log, "make_report"):
+        pass
+    first = STAMP.sub("", log.read_text().splitlines()[0])
+    assert first == f"make_report, on {host}, process {os.getpid()}"
+
+
+@pytest.mark.parametrize("error", [None, UserError("a"), ValueError("b"), KeyboardInterrupt()])
+def test_a_log_is_locked_as_long_as_its_job_runs(tmp_path, error) -> None:
+    log = tmp_path / "job.log"
+    with contextlib.suppress(SystemExit, KeyboardInterrupt), running_job(log):
+        with log.open("rb") as file:
+            assert is_held(file) is True
+        if error is not None:
+            raise error
+    with log.open("rb") as file:
+        assert is_held(file) is False
+
+
+def test_a_job_runs_where_there_are_no_locks(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(job_module.job_log, "hold", lambda log: False)
+    with running_job(tmp_path / "job.log"):
+        pass
+    first = STAMP.sub("", (tmp_path / "job.log").read_text().splitlines()[0])
+    assert first.endswith(", without a lock")
 
 
 def test_warnings_go_to_the_log(tmp_path) -> None:
@@ -61,7 +105,7 @@ def test_log_begins_anew_and_holds_any_letter(tmp_path) -> None:
     log.write_text("of an earlier attempt\n")
     with running_job(log):
         logging.getLogger("mode_connectivity").info("Zürich")
-    assert lines(log) == ["Zürich"]
+    assert done(lines(log)) == ["Zürich"]
 
 
 def test_mistake_of_the_user_is_one_line(tmp_path, capsys) -> None:
@@ -119,7 +163,7 @@ def test_interrupts_and_exits_pass(tmp_path) -> None:
     for error in (KeyboardInterrupt(), SystemExit(3)):
         with pytest.raises(type(error)), running_job(tmp_path / "job.log"):
             raise error
-    assert lines(tmp_path / "job.log") == []
+        assert lines(tmp_path / "job.log") == [f"ended by {type(error).__name__}"]
 
 
 @pytest.mark.parametrize("error", [None, UserError("a"), ValueError("b"), KeyboardInterrupt()])
@@ -145,8 +189,8 @@ def test_jobs_of_one_process_do_not_write_into_each_others_logs(tmp_path) -> Non
     for name in ("first", "second"):
         with running_job(tmp_path / f"{name}.log"):
             logging.getLogger("mode_connectivity").info(name)
-    assert lines(tmp_path / "first.log") == ["first"]
-    assert lines(tmp_path / "second.log") == ["second"]
+    assert done(lines(tmp_path / "first.log")) == ["first"]
+    assert done(lines(tmp_path / "second.log")) == ["second"]
 
 
 def test_threads_are_set(tmp_path) -> None:
@@ -259,7 +303,7 @@ with running_job(Path({str(tmp_path / "job.log")!r})):
     )
     assert finished.returncode == 1
     assert finished.stdout == ""
-    assert STAMP.sub("", finished.stderr) == "error: no\n"
+    assert finished.stderr == (tmp_path / "job.log").read_text()
     assert lines(tmp_path / "job.log") == ["error: no"]
 
 

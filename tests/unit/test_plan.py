@@ -10,6 +10,7 @@ from small_configs import load, write_scale
 from mode_connectivity import plan
 from mode_connectivity.config import Config, load_config
 from mode_connectivity.plan import Job, UserFile, job_that_makes, jobs_behind, jobs_of_artefacts
+from mode_connectivity.reporting.settings import ArtefactSettings
 from mode_connectivity.settings import UserError
 
 SCALE = """
@@ -313,6 +314,17 @@ def test_an_artefact_may_be_a_table_and_a_figure() -> None:
     assert plan.artefact_files("garipov2018_table1_first") == [
         f"tables/garipov2018_table1_first.{kind}" for kind in ("csv", "md", "tex")
     ]
+
+
+def test_every_artefact_is_a_table_or_a_figure() -> None:
+    assert {*plan.TABLES, *plan.FIGURES} == set(ArtefactSettings.model_fields)
+
+
+def test_a_rule_may_make_files_of_no_wildcards_and_no_folder() -> None:
+    rule = plan.Rule("make_report", (), folder="", outputs=("report.html",), log="report.log")
+    assert rule.paths == ["report.html"]
+    assert plan._pattern("report.html").fullmatch("report.html")
+    assert not plan._pattern("report.html").fullmatch("report_html")
 
 
 def test_a_long_chain_of_trainings(tmp_path) -> None:

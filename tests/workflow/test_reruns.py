@@ -90,7 +90,7 @@ def jobs(files: Iterable[str]) -> set[str]:
     found = set()
     for file in files:
         path = Path(file)
-        if path.parent == Path("."):
+        if path.parent == Path():
             found.add(path.stem.removesuffix("_details"))
         elif path.parts[0] in ("datasets", "tables", "figures"):
             found.add(str(path.with_suffix("")))

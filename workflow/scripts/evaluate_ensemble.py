@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0])):
+    with running_job(Path(snakemake.log[0]), snakemake.rule, snakemake.wildcards):
         evaluate_ensemble(
             Path(snakemake.input.members),
             Path(snakemake.input.predictions),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0])):
+    with running_job(Path(snakemake.log[0]), snakemake.rule, snakemake.wildcards):
         members = Path(snakemake.input.members)
         table = read_members(members)
         # In one file, or in one a seed.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0])):
+    with running_job(Path(snakemake.log[0]), snakemake.rule, snakemake.wildcards):
         files = map(Path, snakemake.input)
         write_claims(
             load_claims(claim_files(snakemake.params.own)),

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0])):
+    with running_job(Path(snakemake.log[0]), snakemake.rule, snakemake.wildcards):
         output = Path(snakemake.output.csv)
         make_table(output.stem, snakemake.params.content, output.parents[1], output.with_suffix(""))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0])):
+    with running_job(Path(snakemake.log[0]), snakemake.rule, snakemake.wildcards):
         prepare(
             TypeAdapter(AnyDataset).validate_python(snakemake.params.settings),
             data_root=Path(snakemake.config["data"]),

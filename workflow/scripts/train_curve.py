@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 if __name__ == "__main__":
-    with running_job(Path(snakemake.log[0]), threads=snakemake.config["threads"]) as job:
+    with running_job(
+        Path(snakemake.log[0]),
+        snakemake.rule,
+        snakemake.wildcards,
+        threads=snakemake.config["threads"],
+    ) as job:
         device = select_device(snakemake.config["device"], snakemake.config["jobs_per_gpu"])
         recipe = RecipeSettings(**snakemake.params.recipe)
         settings = CurveSettings(**snakemake.params.curve)

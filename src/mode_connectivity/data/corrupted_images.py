@@ -15,6 +15,7 @@ from mode_connectivity.data.corruption_settings import (
     CorruptionSettings,
 )
 from mode_connectivity.data.corruptions import approximation, corrupt
+from mode_connectivity.job_log import working_on
 from mode_connectivity.settings import UserError
 
 Array = NDArray[Any]
@@ -58,9 +59,11 @@ def prepare_corrupted(
     folder = _published_folder(settings, dataset_source, data_root)
     if folder is None:
         reason = approximation(name, images.shape[3])
-        corrupted = np.stack(
-            [corrupt(images, name, severity, seed=settings.seed) for severity in SEVERITIES]
-        )
+        of_severities = []
+        for number, severity in enumerate(SEVERITIES, start=1):
+            with working_on("severity", number, len(SEVERITIES)):
+                of_severities.append(corrupt(images, name, severity, seed=settings.seed))
+        corrupted = np.stack(of_severities)
     else:
         reason = ""
         _check_labels(folder / "labels.npy", labels)

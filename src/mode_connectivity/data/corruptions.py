@@ -25,6 +25,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mode_connectivity.data.corruption_settings import CORRUPTION_NAMES, SEVERITIES
+from mode_connectivity.job_log import Steps
 from mode_connectivity.settings import UserError, nearest
 
 Images = NDArray[np.uint8]
@@ -91,11 +92,13 @@ def corrupt(images: Images, name: str, severity: int, *, seed: int = 0) -> Image
         )
     constants = corruption.constants[severity - 1]
     corrupted = np.empty_like(images)
+    steps = Steps("image", len(images))
     for start in range(0, len(images), IMAGES_AT_ONCE):
         part = images[start : start + IMAGES_AT_ONCE]
         generators = [_generator(image, name, seed) for image in part]
         pixels = corruption.apply(part, constants, generators)
         corrupted[start : start + len(part)] = _to_bytes(pixels)
+        steps.add(len(part))
     return corrupted
 
 

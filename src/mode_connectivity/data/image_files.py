@@ -32,6 +32,7 @@ from mode_connectivity.data.sources import (
     resize_image,
 )
 from mode_connectivity.files import canonical_json
+from mode_connectivity.job_log import Steps
 from mode_connectivity.settings import UserError
 
 _IMAGENET = {"classes": 1_000, "training images": 1_281_167, "validation images": 50_000}
@@ -137,8 +138,12 @@ def _check_readable(paths: list[Path], settings: ImageFilesSettings) -> None:
     parts = [
         paths[first : first + _CHECKED_AT_ONCE] for first in range(0, len(paths), _CHECKED_AT_ONCE)
     ]
+    unreadable = []
+    checked = Steps("image", len(paths))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        unreadable = [fault for found in threads.map(faults, parts) for fault in found]
+        for part, found in zip(parts, threads.map(faults, parts), strict=True):
+            unreadable += found
+            checked.add(len(part))
     if unreadable:
         rest = len(unreadable) - _UNREADABLE_TOLD
         raise UserError(

@@ -1,5 +1,6 @@
 """Reads the data sets that users have and writes them prepared for the device."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,10 @@ from mode_connectivity.data.small_problems import prepare_regression, prepare_tw
 from mode_connectivity.data.text import prepare_text
 from mode_connectivity.data.torchvision_import import import_torchvision
 from mode_connectivity.files import canonical_json
+from mode_connectivity.job_log import Steps
 from mode_connectivity.settings import UserError
+
+logger = logging.getLogger(__name__)
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -246,6 +250,7 @@ def _faulty_files(reader: Any, place: Path) -> list[str]:
 
 def _download(reader: Any, home: Path, settings: DatasetSettings) -> None:
     """Let torchvision download; data sets prepared at once that share their files take turns."""
+    logger.info("downloading %s to %s", settings.title, home)
     try:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".download.lock"):
@@ -281,7 +286,8 @@ def _read_tree(tree: Path, settings: DatasetSettings) -> _Contents:
     test_paths, test_labels = list_images(tree / "test", classes, generator)
     paths = train_paths + test_paths
     with ThreadPoolExecutor(_READING_THREADS) as threads:
-        images = list(threads.map(lambda path: read_image(path, settings.image_size), paths))
+        read = threads.map(lambda path: read_image(path, settings.image_size), paths)
+        images = list(Steps("image", len(paths)).over(read))
     _check_sizes(paths, images)
     stacked = _stack(images)
     return _Contents(
@@ -341,7 +347,7 @@ def list_images(
     """
     paths: list[Path] = []
     labels: list[int] = []
-    for label, name in enumerate(classes):
+    for label, name in enumerate(Steps("class", len(classes)).over(classes)):
         found = sorted(
             path
             for path in (folder / name).rglob("*")

@@ -20,6 +20,7 @@ from mode_connectivity.evaluation.evaluator import Evaluation
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.evaluation.simplexes import SimplexSource, simplex_points
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import working_on
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.checkpoints import Progress
@@ -139,7 +140,7 @@ def collect_members_under_corruption(
     progress = [
         Progress(predictions.parent, [fingerprint, seed], f"seed{seed}") for seed in seeds.tolist()
     ]
-    for own, seed in zip(progress, seeds.tolist(), strict=True):
+    for number, (own, seed) in enumerate(zip(progress, seeds.tolist(), strict=True), start=1):
         of_seed = table[table["seed"] == seed]
         family, parameters = members_of_seed(seed)
         if len(of_seed) != len(parameters):
@@ -147,16 +148,17 @@ def collect_members_under_corruption(
                 f"{members}: lists {len(of_seed)} members of seed {seed}, which has "
                 f"{len(parameters)}; collect the members again"
             )
-        evaluation = evaluate_family(
-            family,
-            parameters,
-            shifted,
-            training,
-            settings,
-            parts=("test",),
-            predictions=True,
-            progress=own,
-        )
+        with working_on("seed", number, len(seeds)):
+            evaluation = evaluate_family(
+                family,
+                parameters,
+                shifted,
+                training,
+                settings,
+                parts=("test",),
+                predictions=True,
+                progress=own,
+            )
         mixtures.append(_mean_probabilities(evaluation))
         frames.append(_measured(evaluation, of_seed, labels))
     save_tensors(

@@ -25,6 +25,7 @@ from mode_connectivity.evaluation.calibration import (
     expected_calibration_error,
 )
 from mode_connectivity.files import atomic, write_frame
+from mode_connectivity.job_log import Steps
 from mode_connectivity.settings import UserError
 
 Array = npt.NDArray[Any]
@@ -85,6 +86,7 @@ def evaluate_ensemble(
 
     rows = []
     correct, log_likelihood, log_likelihood_scaled = [], [], []
+    steps = Steps("ensemble", sum(len(seeds) // budget for budget in budgets))
     for budget in budgets:
         for run in range(len(seeds) // budget):
             group = seeds[run * budget : (run + 1) * budget]
@@ -106,6 +108,7 @@ def evaluate_ensemble(
             correct.append(probabilities.argmax(axis=-1) == stored.labels)
             log_likelihood.append(plain)
             log_likelihood_scaled.append(scaled)
+            steps.add()
     save_arrays(
         ensembles,
         {

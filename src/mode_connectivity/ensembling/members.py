@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mode_connectivity.evaluation.batch_norm import batch_norms, reestimate_statistics
 from mode_connectivity.evaluation.curves import measure_members
-from mode_connectivity.evaluation.evaluator import statistics_batches
+from mode_connectivity.evaluation.evaluator import examples_in, statistics_batches
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import Steps, working_on
 from mode_connectivity.layout import weights_in
 from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.checkpoints import Progress
@@ -112,7 +113,8 @@ def collect_members(
         progress=progress,
     )
     frame = measured_columns(grid)
-    frame.insert(1, "distance", list(_steps(members, networks.vectors())))
+    vectors = Steps("network", len(members)).over(networks.vectors())
+    frame.insert(1, "distance", list(_steps(members, vectors)))
     names = pd.DataFrame(
         {
             "member": [str(member.reference) for member in members],
@@ -165,15 +167,17 @@ def average_weights(
     """
     network = workspace.network
     averages = []
-    for (recipe, seed), group in groupby(members, key=lambda member: member.training):
-        of_training = list(group)
-        paths = [member.weights for member in of_training]
-        load_mean_weights(paths, workspace)
-        if batch_norms(network):
-            batches = statistics_batches(
-                workspace.dataset.train, settings, training.augmentation, seed=0
-            )
-            reestimate_statistics(network, batches)
+    trainings = [list(group) for _, group in groupby(members, key=lambda each: each.training)]
+    for number, of_training in enumerate(trainings, start=1):
+        recipe, seed = of_training[0].training
+        with working_on("average", number, len(trainings)):
+            load_mean_weights([member.weights for member in of_training], workspace)
+            if batch_norms(network):
+                batches = statistics_batches(
+                    workspace.dataset.train, settings, training.augmentation, seed=0
+                )
+                passes = Steps("example", len(workspace.dataset.train))
+                reestimate_statistics(network, passes.over(batches, size=examples_in))
         path = averaged_weights(folder, recipe, seed)
         save_tensors(path, network.state_dict(), {"format": NETWORK_FORMAT})
         averages.append(

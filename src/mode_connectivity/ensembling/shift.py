@@ -31,6 +31,7 @@ from mode_connectivity.evaluation.calibration import (
     rescale,
 )
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import Steps
 from mode_connectivity.settings import UserError
 
 Array = npt.NDArray[Any]
@@ -160,6 +161,8 @@ def evaluate_ensemble_under_shift(
     check_held_out(fitted, reported)
 
     rows, measured = [], []
+    conditions = 1 + len(SEVERITIES) * len(shifted)
+    steps = Steps("condition", conditions * sum(len(seeds) // budget for budget in budgets))
     for budget in budgets:
         for run in range(len(seeds) // budget):
             group = seeds[run * budget : (run + 1) * budget]
@@ -176,6 +179,7 @@ def evaluate_ensemble_under_shift(
                 found = _measure(probabilities[reported], labels[reported], temperature)
                 rows.append({**place, **names, **found.metrics, "temperature": temperature})
                 measured.append(found)
+                steps.add()
     frame = _described(pd.DataFrame(rows), shifted)
     order = frame.sort_values(["place", "severity"], kind="stable").index
     save_arrays(

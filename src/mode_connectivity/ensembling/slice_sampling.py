@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mode_connectivity.job_log import Steps, working_on
 from mode_connectivity.settings import UserError
 
 
@@ -51,6 +52,7 @@ def elliptical_slice_sampling(
         )
     chain = torch.empty(samples, len(start), dtype=torch.float64)
     levels = torch.empty(samples, dtype=torch.float64)
+    steps = Steps("sample", samples)
     for index in range(samples):
         prior = prior_sigma * torch.randn(start.shape, generator=generator, dtype=torch.float64)
         # 1 - u lies in (0, 1], where the logarithm is finite.
@@ -59,7 +61,8 @@ def elliptical_slice_sampling(
         low, high = angle - 2 * math.pi, angle
         while True:
             proposal = point * math.cos(angle) + prior * math.sin(angle)
-            level = log_likelihood(proposal)
+            with working_on("sample", index + 1, samples):
+                level = log_likelihood(proposal)
             if level >= threshold:
                 break
             if angle < 0:
@@ -69,4 +72,5 @@ def elliptical_slice_sampling(
             angle = low + (high - low) * uniform()
         point = proposal
         chain[index], levels[index] = point, level
+        steps.add()
     return chain, levels

@@ -9,10 +9,11 @@ from mode_connectivity.ensembling.settings import SubspaceEnsembleSettings
 from mode_connectivity.ensembling.slice_sampling import elliptical_slice_sampling
 from mode_connectivity.evaluation.batch_norm import batch_norms, reestimate_statistics
 from mode_connectivity.evaluation.curves import measure_members
-from mode_connectivity.evaluation.evaluator import statistics_batches
+from mode_connectivity.evaluation.evaluator import examples_in, statistics_batches
 from mode_connectivity.evaluation.metrics import measure
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import Steps
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.networks import Workspace
 from mode_connectivity.training.objectives import objective_of
@@ -61,10 +62,13 @@ class LogLikelihood:
         network, flat = self._workspace.network, self._workspace.flat
         (row,) = self._family.coefficients(parameters.unsqueeze(0)).tolist()
         self._family.write(row, flat.vector)
+        examples = len(self._workspace.dataset.train)
+        passes = Steps("example", examples if self._statistics is None else 2 * examples)
         if self._statistics is not None:
-            reestimate_statistics(network, self._statistics)
-        found = measure(network, self._batches, objective=self._objective)
-        return -found.nll * len(self._workspace.dataset.train) / self._temperature
+            reestimate_statistics(network, passes.over(self._statistics, size=examples_in))
+        batches = passes.over(self._batches, size=examples_in)
+        found = measure(network, batches, objective=self._objective)
+        return -found.nll * examples / self._temperature
 
 
 def collect_subspace_members(

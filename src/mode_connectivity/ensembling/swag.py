@@ -21,6 +21,7 @@ from mode_connectivity.ensembling.settings import SwagSettings
 from mode_connectivity.evaluation.curves import measure_members
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import Steps
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.curves import load_bend
@@ -108,7 +109,8 @@ def fit_gaussian(
         )
     mean, deviation = _moments(snapshots, variance_floor, vector)
     deviations = vector.new_empty(rank, len(vector))
-    for column, snapshot in zip(deviations, snapshots[-rank:], strict=True):
+    last = Steps("snapshot", rank).over(snapshots[-rank:])
+    for column, snapshot in zip(deviations, last, strict=True):
         snapshot(column)
     for part in _chunks(vector):
         average = mean[part].double()
@@ -127,7 +129,7 @@ def _moments(
     """Return mean and standard deviation of each weight."""
     total = torch.zeros_like(vector, dtype=torch.float64)
     squares = torch.zeros_like(total)
-    for snapshot in snapshots:
+    for snapshot in Steps("snapshot", len(snapshots)).over(snapshots):
         snapshot(vector)
         for part in _chunks(vector):
             weights = vector[part].double()
@@ -244,7 +246,7 @@ class SwagSamples(Family):
 def drawn_vectors(family: SwagSamples, out: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield every draw, numbered from 1, in ``out`` [P], which the next one overwrites."""
     rows = family.coefficients(family.parameters()).tolist()
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(Steps("sample", len(rows)).over(rows), start=1):
         family.write(row, out)
         yield str(number), out
 

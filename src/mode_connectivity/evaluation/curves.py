@@ -13,6 +13,7 @@ from mode_connectivity.evaluation.functions import write_function_values
 from mode_connectivity.evaluation.renormalisation import renormalised
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import working_on
 from mode_connectivity.tensors import save_tensors
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.curves import load_curve
@@ -149,17 +150,18 @@ def evaluate_curve_snapshots(
     parts = {
         epoch: Progress(grid.parent, [fingerprint, epoch], f"epoch{epoch}") for epoch in snapshots
     }
-    for epoch, path in snapshots.items():
+    for number, (epoch, path) in enumerate(snapshots.items(), start=1):
         snapshot = load_curve(path, curve, workspace)
-        evaluation = evaluate_family(
-            snapshot,
-            unit_grid(points),
-            workspace,
-            training,
-            settings,
-            predictions=False,
-            progress=parts[epoch],
-        )
+        with working_on("snapshot", number, len(snapshots)):
+            evaluation = evaluate_family(
+                snapshot,
+                unit_grid(points),
+                workspace,
+                training,
+                settings,
+                predictions=False,
+                progress=parts[epoch],
+            )
         frame = _with_lengths(evaluation, snapshot)
         frame.insert(0, "epoch", epoch)
         frames.append(frame)

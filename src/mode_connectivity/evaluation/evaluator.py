@@ -1,6 +1,5 @@
 """The one evaluator: any rows of parameters of any family of weights."""
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -16,14 +15,13 @@ from mode_connectivity.data.settings import AugmentationSettings
 from mode_connectivity.evaluation.batch_norm import batch_norms, reestimate_statistics
 from mode_connectivity.evaluation.metrics import measure
 from mode_connectivity.evaluation.settings import EvaluationSettings
+from mode_connectivity.job_log import Steps, is_due, tell, tell_resumed, working_on
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
 from mode_connectivity.training.loop import derive_seed
 from mode_connectivity.training.objectives import objective_of
 from mode_connectivity.weight_space.family import Family, norm
 from mode_connectivity.weight_space.flat import FlatParameters
-
-logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -116,7 +114,7 @@ def evaluate(
         done = record["done"]
         for name, tensor in state.items():
             tensor[:done].copy_(tensors[name])
-        logger.info("resumed after point %d of %d", done, points)
+        tell_resumed("point", done, points)
 
     prepared = {
         name: _batches(
@@ -138,7 +136,11 @@ def evaluate(
             if same and "train" in prepared
             else statistics_batches(dataset.train, settings, augmentation, seed=seed)
         )
-    last_line = start = time.monotonic()
+    # Of a text they are words, some of which are passed twice.
+    examples_a_point = sum(map(len, measured_parts.values()))
+    if statistics is not None:
+        examples_a_point += len(dataset.train)
+    start = time.monotonic()
     after = f"point {done}" if done else None
     seconds = SECONDS_BETWEEN_CHECKPOINTS
     with (
@@ -147,27 +149,36 @@ def evaluate(
         else checkpoint.writing(seconds=seconds, first=seconds, after=after)
     ) as writer:
         for index in range(done, points):
-            family.write(coefficients[index].tolist(), flat.vector)
-            if statistics is not None:
-                reestimate_statistics(network, statistics)
-            kept = None if log_probabilities is None else log_probabilities[index]
-            values = [norm(flat.vector)]
-            for name, part in prepared.items():
-                found = measure(
-                    network,
-                    part,
-                    log_probabilities=kept if name == "test" else None,
-                    objective=objective,
-                )
-                values += [found.nll, found.error]
-                if name == "test":
-                    on_test = found
+            with working_on("point", index + 1, points):
+                family.write(coefficients[index].tolist(), flat.vector)
+                passes = Steps("example", examples_a_point)
+                if statistics is not None:
+                    reestimate_statistics(network, passes.over(statistics, size=examples_in))
+                kept = None if log_probabilities is None else log_probabilities[index]
+                values = [norm(flat.vector)]
+                for name, batches in prepared.items():
+                    found = measure(
+                        network,
+                        passes.over(batches, size=examples_in),
+                        log_probabilities=kept if name == "test" else None,
+                        objective=objective,
+                    )
+                    values += [found.nll, found.error]
+                    if name == "test":
+                        on_test = found
             measured[index] = torch.tensor(values, dtype=torch.float64)
             correct[index] = torch.from_numpy(np.packbits(on_test.correct.numpy()))
-            now = time.monotonic()
-            if index + 1 == points or now - last_line > seconds:
-                last_line = now
-                logger.info("point %d/%d  %.1f s", index + 1, points, now - start)
+            if index + 1 == points or is_due():
+                elapsed = max(time.monotonic() - start, 1e-9)
+                tell(
+                    "point",
+                    index + 1,
+                    points,
+                    facts=f"test nll {on_test.nll:.4f}  "
+                    f"test {objective.error} {on_test.error:.4g}{objective.unit}",
+                    seconds=elapsed,
+                    images_per_second=(index + 1 - done) * examples_a_point / elapsed,
+                )
             if writer is not None:
                 writer.save(
                     {name: tensor[: index + 1] for name, tensor in state.items()},
@@ -192,6 +203,11 @@ def evaluate(
     return Evaluation(grid, coefficients, correct, log_probabilities)
 
 
+def examples_in(batch: tuple[Tensor, Tensor]) -> int:
+    """Return the examples of a batch; of a text, its words."""
+    return batch[1].numel()
+
+
 def settle_statistics(network: nn.Module, examples: Examples, *, batch_size: int) -> None:
     """Re-estimate the batch-norm statistics of a network, if it has any.
 
@@ -202,7 +218,8 @@ def settle_statistics(network: nn.Module, examples: Examples, *, batch_size: int
     """
     if batch_norms(network):
         batches = examples.prepared_batches(batch_size, memory_format=torch.channels_last)
-        reestimate_statistics(network, batches)
+        passes = Steps("example", len(examples))
+        reestimate_statistics(network, passes.over(batches, size=examples_in))
 
 
 def statistics_batches(

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import Steps
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.curves import load_bend
 from mode_connectivity.training.networks import Workspace, load_weights
@@ -85,8 +86,10 @@ def measure_distances(
     vectors = passing.new_empty(held, len(passing))
     norms = np.zeros(len(points))
     matrix = np.zeros((len(points), len(points)))
-    for first in range(0, len(points), held):
-        for index in range(first, len(points)):
+    blocks = range(0, len(points), held)
+    readings = Steps("reading", sum(len(points) - first for first in blocks))
+    for first in blocks:
+        for index in readings.over(range(first, len(points))):
             place = index - first
             vector = vectors[place] if place < held else passing
             points[index].read(workspace, vector)

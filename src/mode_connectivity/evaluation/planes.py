@@ -11,6 +11,7 @@ from torch import Tensor
 from mode_connectivity.evaluation.curves import evaluate_family
 from mode_connectivity.evaluation.settings import EvaluationSettings, PlaneSettings
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import Steps
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.curves import load_curve
 from mode_connectivity.training.networks import Workspace, load_weights
@@ -183,10 +184,10 @@ def _project_curve(plane: Plane, curve: Curve, t: Tensor) -> tuple[Tensor, Tenso
 
 
 def _read_iterates(
-    iterates: Iterable[tuple[str, float, Path]], workspace: Workspace
+    iterates: Sequence[tuple[str, float, Path]], workspace: Workspace
 ) -> Iterator[tuple[str, float, Tensor]]:
     """Read networks one at a time, each into the workspace's own vector."""
     network, flat = workspace.network, workspace.flat
-    for label, epoch, path in iterates:
+    for label, epoch, path in Steps("iterate", len(iterates)).over(iterates):
         load_weights(path, network, flat, flat.vector)
         yield label, epoch, flat.vector

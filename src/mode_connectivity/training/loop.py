@@ -1,7 +1,6 @@
 """The one training loop: it moves the trainable vertices of a family of weights."""
 
 import hashlib
-import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mode_connectivity.data.arrays import Examples
+from mode_connectivity.job_log import is_due, tell, tell_resumed
 from mode_connectivity.networks.carried_state import reset_state, state_kept
 from mode_connectivity.settings import UserError
 from mode_connectivity.training.checkpoints import Checkpoint
@@ -23,8 +23,6 @@ from mode_connectivity.training.schedules import learning_rate
 from mode_connectivity.training.settings import TrainingSettings
 from mode_connectivity.weight_space.family import TrainableFamily, norm
 from mode_connectivity.weight_space.flat import FlatParameters
-
-logger = logging.getLogger(__name__)
 
 
 class TrainingDivergedError(UserError):
@@ -200,7 +198,7 @@ def train(
         tensors, state = saved
         history, finished = state["history"], state["epoch"]
         _restore(tensors, network, optimiser)
-        logger.info("resumed after epoch %d of %d", finished, settings.epochs)
+        tell_resumed("epoch", finished, settings.epochs)
     elif recorder.snapshot is not None and 0 in settings.snapshot_epochs:
         recorder.snapshot(0)
     iterations = examples.iterations(settings.batch_size, window=settings.window)
@@ -238,6 +236,9 @@ def train(
                 optimiser.step(rate)
                 tally.add(loss, wrong, targets, regularisation)
                 if iteration != ends[len(history) % parts]:
+                    if is_due():
+                        at = epoch + iteration / iterations
+                        tell("epoch", at, settings.epochs, seconds=tally.seconds)
                     continue
                 means = tally.means()
                 # The last step may have ruined the weights after the last loss was taken.
@@ -256,7 +257,7 @@ def train(
                 done = epoch * iterations + iteration
                 row = {"epoch": at, "iteration": done, "learning_rate": rate, **means, **speed}
                 history.append(row)
-                _log(row, settings.epochs, step.objective)
+                _tell(row, settings.epochs, step.objective)
                 tally = _Tally(device, step.objective)
             if recorder.snapshot is not None and epoch + 1 in settings.snapshot_epochs:
                 recorder.snapshot(epoch + 1)
@@ -300,8 +301,12 @@ class _Tally:
             means["regularisation"] = math.fsum(self._regularisation) / len(self._regularisation)
         return means
 
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
     def speed(self) -> dict[str, float]:
-        seconds = time.perf_counter() - self._start
+        seconds = self.seconds
         return {"seconds": seconds, "images_per_second": self._targets / seconds}
 
 
@@ -311,16 +316,19 @@ def _distance(vertices: list[Tensor], first: list[Tensor]) -> float:
     )
 
 
-def _log(row: Mapping[str, float], epochs: int, objective: Objective) -> None:
+def _tell(row: Mapping[str, float], epochs: int, objective: Objective) -> None:
     errors = "".join(
         f"  {part} {objective.error} {row[name]:.4g}{objective.unit}"
         for part in ("train", "test")
         if (name := f"{part}_{objective.error}") in row
     )
-    logger.info(
-        "epoch %g/%d  learning rate %.4g  train nll %.4f%s  %.2f s  %.0f images/s",
-        *(round(row["epoch"], 3), epochs, row["learning_rate"], row["train_nll"]),
-        *(errors, row["seconds"], row["images_per_second"]),
+    tell(
+        "epoch",
+        row["epoch"],
+        epochs,
+        facts=f"learning rate {row['learning_rate']:.4g}  train nll {row['train_nll']:.4f}{errors}",
+        seconds=row["seconds"],
+        images_per_second=row["images_per_second"],
     )
 
 

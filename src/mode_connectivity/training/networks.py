@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mode_connectivity.data.arrays import Dataset, Examples, load_dataset
 from mode_connectivity.files import digest, write_frame
+from mode_connectivity.job_log import Steps
 from mode_connectivity.networks import registry
 from mode_connectivity.networks.initialisation import initialise
 from mode_connectivity.tensors import load_tensors, save_tensors
@@ -152,7 +153,8 @@ def load_mean_weights(paths: Sequence[Path], workspace: Workspace) -> None:
         UserError: a file is missing, damaged or of another network.
     """
     total = torch.zeros_like(workspace.flat.vector, dtype=torch.float64)
-    for vector in StoredNetworks(paths, workspace).vectors():
+    vectors = StoredNetworks(paths, workspace).vectors()
+    for vector in Steps("network", len(paths)).over(vectors):
         total += vector
     workspace.flat.vector.copy_(total / len(paths))
 

@@ -1,7 +1,6 @@
 """Simplexes and complexes: their vertices on disk, and the training of their connectors."""
 
 import json
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mode_connectivity.files import write_frame
+from mode_connectivity.job_log import working_on
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors
 from mode_connectivity.training.checkpoints import Progress
@@ -27,8 +27,6 @@ from mode_connectivity.weight_space.simplexes import (
     log_volumes,
     restricted,
 )
-
-logger = logging.getLogger(__name__)
 
 FORMAT = "mode_connectivity.simplex.1"
 
@@ -102,18 +100,18 @@ def train_simplex(
                 volume=settings.volume,
                 complex_volume=settings.complex_volume,
             )
-        logger.info("connector %d of %d", connector, settings.connectors)
         parts.append(Progress(vertices.parent, [fingerprint, connector], f"connector{connector}"))
-        frame = train(
-            workspace.network,
-            flat,
-            family,
-            workspace.dataset.train,
-            settings.training,
-            seed=derive_seed(seed, "connector", connector),
-            # It also keeps a finished connector for a job that is killed later on.
-            checkpoint=parts[-1].checkpoint,
-        )
+        with working_on("connector", connector, settings.connectors):
+            frame = train(
+                workspace.network,
+                flat,
+                family,
+                workspace.dataset.train,
+                settings.training,
+                seed=derive_seed(seed, "connector", connector),
+                # It also keeps a finished connector for a job that is killed later on.
+                checkpoint=parts[-1].checkpoint,
+            )
         if "regularisation" not in frame:
             frame.insert(5, "regularisation", 0.0)
         frame.insert(0, "connector", connector)

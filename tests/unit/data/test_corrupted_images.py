@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mode_connectivity.data import prepared_file
+from mode_connectivity.data import corruptions, prepared_file
 from mode_connectivity.data.arrays import load_dataset
 from mode_connectivity.data.corrupted_images import load_corrupted, prepare_corrupted
 from mode_connectivity.data.corruption_settings import CorruptionSettings
@@ -169,3 +169,12 @@ def test_images_of_another_data_set_are_refused(tmp_path, prepared):
         load_corrupted(output, load_dataset(other, CPU))
     with pytest.raises(UserError, match="no corrupted images"):
         load_corrupted(path, load_dataset(path, CPU))
+
+
+def test_a_log_says_how_many_images_are_corrupted(tmp_path, prepared, told, monkeypatch):
+    path, _, _ = prepared()
+    monkeypatch.setattr(corruptions, "IMAGES_AT_ONCE", 4)
+    prepare(tmp_path, path)
+    assert told() == [
+        f"severity {severity}/5  image {image}/7" for severity in range(1, 6) for image in (4, 7)
+    ]

@@ -404,3 +404,11 @@ def test_misuse(tree: Path) -> None:
     for arguments in ({"shuffle": True}, {"augmentation": STANDARD}):
         with pytest.raises(ValueError, match="need a generator"):
             train.batches(4, **arguments)
+
+
+def test_a_log_says_how_many_images_are_checked(
+    tree: Path, told: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_files, "_CHECKED_AT_ONCE", 8)
+    prepare(tree.parent, verify=True)
+    assert told()[-3:] == ["image 8/21", "image 16/21", "image 21/21"]

@@ -219,13 +219,17 @@ def test_missing_data_say_where_they_were_looked_for(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_downloaded(
-    tiny_mnist: tuple[Path, Images, Images], monkeypatch: pytest.MonkeyPatch
+    tiny_mnist: tuple[Path, Images, Images],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "mode_connectivity")
     place, train, _ = tiny_mnist
     kept = place.rename(place.parent / "elsewhere")
     reader = import_torchvision().datasets.MNIST
     monkeypatch.setattr(reader, "download", lambda self: kept.rename(self.raw_folder))
     tensors, _ = read(place.parents[1], download=True, source="mnist")
+    assert any(message.startswith("downloading ") for message in caplog.messages)
     np.testing.assert_array_equal(tensors["train_images"].numpy(), train[..., np.newaxis])
 
 
@@ -419,3 +423,14 @@ def test_the_first_training_images_can_be_all(tmp_path: Path) -> None:
     assert json.loads(metadata["mean"]) == pytest.approx([mean])
     with pytest.raises(UserError, match="training_images is 1338, but there are 1337"):
         read(tmp_path, source="digits", validation=100, training_images=1338)
+
+
+def test_a_log_says_how_many_images_are_read(
+    tmp_path: Path, make_tree: MakeTree, told: Callable[[], list[str]]
+) -> None:
+    make_tree({"train/b": 3, "train/a": 2, "test/b": 2, "test/a": 1})
+    pets(tmp_path)
+    assert told() == [
+        *["class 1/2", "class 2/2"] * 2,
+        *(f"image {k}/8" for k in range(1, 9)),
+    ]

@@ -170,3 +170,10 @@ def test_other_members_than_the_table_lists_are_refused(stored, tmp_path) -> Non
     save_tensors(path, tensors, {"note": json.dumps(None)})
     with pytest.raises(UserError, match="severities, seeds, examples, classes"):
         PredictionsUnderCorruption(path)
+
+
+def test_a_log_says_which_seed_is_measured(stored, tmp_path, told) -> None:
+    members, workspace, images = stored("plain")
+    collect(tmp_path, stored_members(members, workspace), images, workspace)
+    points = [place for place in told() if "seed" in place and "example" not in place]
+    assert points == [f"seed {seed}/2  point {point}/2" for seed in (1, 2) for point in (1, 2)]

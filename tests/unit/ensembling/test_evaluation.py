@@ -221,3 +221,10 @@ evaluate_ensemble(folder / "members.csv", folder / "predictions.safetensors", se
 sys.exit("torch" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_log_says_how_many_ensembles_are_evaluated(tmp_path, told):
+    write(tmp_path)
+    evaluate(tmp_path)
+    # Three of one budget, one of two, one of three.
+    assert told() == [f"ensemble {k}/5" for k in range(1, 6)]

@@ -135,3 +135,24 @@ def test_a_member_of_another_network_is_told_with_its_file(stored, tmp_path) -> 
     with pytest.raises(UserError, match=r"3\.safetensors"):
         collect_members(members, workspace, TRAINING, SETTINGS, table=table, fingerprint="job")
     assert not table.exists()
+
+
+def test_a_log_says_which_networks_are_read(stored, tmp_path, told) -> None:
+    members, workspace = stored("batch_norm")
+    average_weights(members, workspace, TRAINING, SETTINGS, folder=tmp_path / "means")
+    examples = [f"example {k}/70" for k in (32, 64, 70)]
+    assert told() == [
+        f"average {number}/3  {place}"
+        for number, count in ((1, 2), (2, 1), (3, 2))
+        for place in (*(f"network {k}/{count}" for k in range(1, count + 1)), *examples)
+    ]
+
+
+def test_a_log_says_how_far_the_distances_are(stored, tmp_path, told) -> None:
+    members, workspace = stored("plain")
+    table = tmp_path / "ensemble" / "members.csv"
+    collect_members(members, workspace, TRAINING, SETTINGS, table=table, fingerprint="job")
+    assert [place for place in told() if "example" not in place] == [
+        *(f"point {k}/5" for k in range(1, 6)),
+        *(f"network {k}/5" for k in range(1, 6)),
+    ]

@@ -199,3 +199,8 @@ def test_pytorch_is_not_loaded():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_log_says_how_many_conditions_are_evaluated(tmp_path, written, told):
+    frame, _ = evaluate(tmp_path)
+    assert told() == [f"condition {k}/{len(frame)}" for k in range(1, len(frame) + 1)]

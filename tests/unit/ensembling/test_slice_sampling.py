@@ -93,3 +93,8 @@ def test_excluded_points_are_never_accepted() -> None:
 def test_a_start_without_likelihood_is_refused(value) -> None:
     with pytest.raises(UserError, match="log-likelihood at the start"):
         sample(lambda z: value, 2)
+
+
+def test_a_log_says_how_long_the_chain_is(told) -> None:
+    sample(lambda point: 0.0, 1, samples=3)
+    assert told() == ["sample 1/3", "sample 2/3", "sample 3/3"]

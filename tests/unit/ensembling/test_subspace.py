@@ -115,3 +115,13 @@ def test_members_on_images_can_be_evaluated(make_workspace, tmp_path, network) -
         ensembles=tmp_path / "ensembles.safetensors",
     )
     assert pd.read_csv(tmp_path / "metrics.csv")["members"].tolist() == [4]
+
+
+def test_a_log_says_which_sample_is_drawn(regression, tmp_path, told) -> None:
+    collect(regression, tmp_path, samples=2)
+    places = told()
+    # The start, the two samples of the chain, then their measurement.
+    assert places[:3] == ["example 8/21", "example 16/21", "example 21/21"]
+    assert places[3] == "sample 1/2  example 8/21"
+    short = [place for place in places if "example" not in place]
+    assert short == ["sample 1/2", "sample 2/2", "point 1/2", "point 2/2"]

@@ -327,3 +327,23 @@ def test_the_bend_of_a_chain(make_workspace, tmp_path) -> None:
     assert not torch.allclose(vectors[0][1], vectors[1][1], atol=1e-3)
     other = bend_component(CURVE.model_copy(update={"seed": 2}), paths, workspace)
     assert other.seed != component.seed
+
+
+def test_a_log_says_which_snapshots_are_read_for_a_draw(trainings, tmp_path, told) -> None:
+    collect(trainings, tmp_path)
+    rank = SAMPLING.rank
+    read = [f"snapshot {k}/{count}" for count in (5, rank) for k in range(1, count + 1)]
+    places = [place for place in told() if "example" not in place]
+    # The Gaussian of each training is fitted when its first draw is asked for.
+    assert places[: len(read) + 1] == [*(f"point 1/8  {each}" for each in read), "point 1/8"]
+    assert places[-4:] == [f"point {k}/8" for k in range(5, 9)]
+
+
+def test_a_log_says_how_many_draws_are_projected(trainings, told) -> None:
+    members, workspace = trainings("plain")
+    family = SwagSamples(network_components(members, workspace), SAMPLING, workspace)
+    for _ in drawn_vectors(family, workspace.flat.vector):
+        pass
+    assert [place for place in told() if "snapshot" not in place] == [
+        f"sample {k}/8" for k in range(1, 9)
+    ]

@@ -347,3 +347,9 @@ def test_a_curve_of_language_models(make_networks, tmp_path) -> None:
     assert correct["examples"].tolist() == [109]
     bits = np.unpackbits(correct["correct"].numpy(), axis=1, count=109)
     np.testing.assert_allclose(grid["test_error"], 100 * (1 - bits.mean(axis=1)))
+
+
+def test_a_log_says_which_snapshot_is_measured(chains, tmp_path, told) -> None:
+    run_snapshots(chains, tmp_path / "curve")
+    points = [place for place in told() if "example" not in place]
+    assert points == [f"snapshot {s}/3  point {p}/5" for s in (1, 2, 3) for p in range(1, 6)]

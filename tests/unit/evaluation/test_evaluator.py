@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -367,9 +368,12 @@ def test_only_the_test_set_is_read_where_nothing_else_is_needed(make_networks, m
     networks = make_networks("plain", 2)
     seen = []
     measure = evaluator.measure
-    monkeypatch.setattr(
-        evaluator, "measure", lambda *a, **o: seen.append(len(a[1])) or measure(*a, **o)
-    )
+
+    def counted(network: Any, batches: Any, **options: Any) -> Any:
+        seen.append(len(batches := list(batches)))
+        return measure(network, batches, **options)
+
+    monkeypatch.setattr(evaluator, "measure", counted)
     run(networks.workspace, Polychain(networks.vertices), unit_grid(2), parts=["test"])
     assert seen == [2, 2]
 
@@ -426,3 +430,29 @@ def test_points_may_have_statistics_of_their_own(make_networks) -> None:
         assert found.grid["test_nll"][index] == pytest.approx(expected, rel=1e-5)
     again = run(workspace, Polychain(networks.vertices), unit_grid(2), augmentation=CROP)
     assert {"test_nll", "train_nll"} <= changed(found, again)
+
+
+@pytest.mark.parametrize("network", ["plain", "batch_norm"])
+def test_what_a_log_says_of_an_evaluation(make_networks, told, caplog, network) -> None:
+    networks = make_networks(network, 2)
+    found = run(networks.workspace, Polychain(networks.vertices), unit_grid(2))
+    passes = [32, 64, 70, 102, 115]
+    if network == "batch_norm":
+        # Of the training set once more, for the statistics.
+        passes = [32, 64, 70, *(70 + each for each in passes)]
+    within = [f"example {each}/{passes[-1]}" for each in passes]
+    assert told() == [
+        place
+        for point in (1, 2)
+        for place in (*(f"point {point}/2  {each}" for each in within), f"point {point}/2")
+    ]
+    row = found.grid.iloc[1]
+    facts = f"test nll {row['test_nll']:.4f}  test error {row['test_error']:.4g} %"
+    assert caplog.messages[-1].startswith(f"point 2/2  {facts}  ")
+
+
+def test_a_short_evaluation_says_only_that_it_is_done(make_networks, caplog) -> None:
+    caplog.set_level("INFO", "mode_connectivity")
+    networks = make_networks("plain", 2)
+    run(networks.workspace, Polychain(networks.vertices), unit_grid(3))
+    assert [message.partition("  ")[0] for message in caplog.messages] == ["point 3/3"]

@@ -97,3 +97,13 @@ def test_a_network_of_another_kind_is_named(networks, make_networks, points, tmp
     other = GeometryPoint("other", make_networks("plain", 1).paths[0])
     with pytest.raises(UserError, match=r"plain1\.safetensors: these weights do not fit"):
         measure([*points, other], networks, tmp_path)
+
+
+def test_a_log_says_how_much_is_read(networks, points, tmp_path, told) -> None:
+    measure(points, networks, tmp_path)
+    assert told() == [f"reading {k}/6" for k in range(1, 7)]
+
+
+def test_points_that_are_read_again_are_counted_again(networks, points, tmp_path, told) -> None:
+    measure(points, networks, tmp_path, memory=1)
+    assert told()[-1] == "reading 21/21"

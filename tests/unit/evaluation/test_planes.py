@@ -232,3 +232,13 @@ def test_samples_are_projected(make_networks, tmp_path) -> None:
     np.testing.assert_allclose(found[["x", "y"]], relative @ q, atol=1e-8)
     distance = np.linalg.norm(relative - relative @ q @ q.T, axis=1)
     np.testing.assert_allclose(found["distance"], distance, atol=1e-8)
+
+
+def test_a_log_says_which_iterates_are_read(make_networks, tmp_path, told) -> None:
+    networks = make_networks("plain", 5)
+    iterates = [("10", 10.0, networks.paths[3]), ("30", 30.0, networks.paths[4])]
+    run(networks, tmp_path, third=networks.paths[2], points=2, iterates=iterates)
+    assert [place for place in told() if "example" not in place] == [
+        *("iterate 1/2", "iterate 2/2"),
+        *(f"point {k}/4" for k in range(1, 5)),
+    ]

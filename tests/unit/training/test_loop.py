@@ -1077,3 +1077,24 @@ def test_a_resumed_branch_has_its_own_state_of_the_optimiser(examples, tmp_path)
     with pytest.raises(Killed):
         continued(KillingCheckpoint(tmp_path / "path", "after", 2))
     assert torch.equal(continued(Checkpoint(tmp_path / "path", "job")), continued(None))
+
+
+def test_what_a_log_says_of_a_training(examples, told, caplog) -> None:
+    flat = FlatParameters(network := build())
+    history = train(network, flat, Point(flat.vector), examples, settings(epochs=2), seed=0)
+    # Five iterations an epoch: within one, how far it is; at its end, what was met.
+    parts = [f"epoch {k / 5:g}/2" for k in range(1, 11)]
+    assert told() == parts
+    row = history.iloc[1]
+    assert caplog.messages[-1] == (
+        f"epoch 2/2  learning rate 0.05  train nll {row['train_nll']:.4f}  "
+        f"train error {row['train_error']:.4g} %  {row['seconds']:.2f} s  "
+        f"{row['images_per_second']:.0f} images/s"
+    )
+
+
+def test_short_epochs_say_no_more_than_a_line_each(examples, caplog) -> None:
+    caplog.set_level("INFO", "mode_connectivity")
+    flat = FlatParameters(network := build())
+    train(network, flat, Point(flat.vector), examples, settings(epochs=2), seed=0)
+    assert [message.partition("  ")[0] for message in caplog.messages] == ["epoch 1/2", "epoch 2/2"]

@@ -335,3 +335,10 @@ def test_vertices_are_read_back(modes, run, tmp_path, make_workspace) -> None:
         load_simplex(path, settings, 2, make_workspace("plain"))
     with pytest.raises(UserError, match="holds no simplex"):
         load_simplex(tmp_path / "batch_norm1.safetensors", settings, 2, workspace)
+
+
+def test_a_log_says_which_connector_is_trained(modes, run, told) -> None:
+    run(simplex_settings(), modes(1))
+    # Three iterations an epoch, two epochs.
+    epochs = ["0.333", "0.667", "1", "1.333", "1.667", "2"]
+    assert told() == [f"connector {k}/2  epoch {epoch}/2" for k in (1, 2) for epoch in epochs]
