@@ -10,6 +10,11 @@ from mode_connectivity.settings import UserError
 
 COMMANDS = {
     "status": "show how far a run is: what is done, what runs, what is missing and what it costs",
+    "report": "judge the papers' statements by what there is, and show it on one page",
+    "connect": "connect two networks of your own: segment, curves, barriers, a picture",
+    "evaluate": "measure networks of your own",
+    "plane": "draw the plane through three networks of your own, or through a curve",
+    "align": "permute the units of a network of your own to match another",
 }
 """The modules of `mode_connectivity.commands`, and what they do."""
 

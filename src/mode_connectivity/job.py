@@ -72,7 +72,12 @@ class Job:
 
 @contextmanager
 def running_job(
-    log: Path, rule: str = "job", wildcards: Iterable[str] = (), *, threads: int | None = None
+    log: Path,
+    rule: str = "job",
+    wildcards: Iterable[str] = (),
+    *,
+    threads: int | None = None,
+    ends_with_parent: bool = True,
 ) -> Iterator[Job]:
     """Run the work of a job inside a log.
 
@@ -87,12 +92,15 @@ def running_job(
         rule: the job's rule.
         wildcards: their values.
         threads: CPU threads of PyTorch, or nothing for a job that does not use it.
+        ends_with_parent: stop when the process that started this one is gone: a job that outlives
+            a killed Snakemake would work on beside the same job of the next run.
 
     Raises:
         SystemExit: with status 1, in place of any error of the work; with status ``STOPPED``, to be
             started again, when a signal has stopped it.
     """
-    _end_with_parent()
+    if ends_with_parent:
+        _end_with_parent()
     log.parent.mkdir(parents=True, exist_ok=True)
     with _logging_to(log) as locked, stopping_on_signals():
         try:
@@ -123,8 +131,7 @@ def running_job(
 def _end_with_parent() -> None:
     """Let this process end when the one that started it does, however that happens.
 
-    A job that outlives a killed Snakemake would work on beside the same job of the next run. Only
-    Linux can do this.
+    Only Linux can do this.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

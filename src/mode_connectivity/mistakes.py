@@ -8,14 +8,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mode_connectivity.settings import nearest
+from mode_connectivity.settings import UserError, nearest
 
 Keys = tuple[int | str, ...]
+Model = TypeVar("Model", bound=BaseModel)
 
 LONGEST = 60
 """Characters of a value that a message shows."""
@@ -60,6 +61,34 @@ def explain(
         else:
             keys = further_keys if len(place.keys) == 1 else ()
             yield place.keys, _text(details, place, keys)
+
+
+def validated(
+    model: type[Model],
+    value: Mapping[str, Any],
+    where: str,
+    options: Mapping[str, str] | None = None,
+) -> Model:
+    """Return settings that do not come from a config file.
+
+    Args:
+        model: their class.
+        value: what they are made of.
+        where: what they are, for messages.
+        options: of a command line, by the keys that they set.
+
+    Raises:
+        UserError: with all mistakes.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines = []
+        for keys, text in explain(error, model, value):
+            key = ".".join(map(str, keys))
+            place = (options or {}).get(key, ".".join(filter(None, [where, key])))
+            lines.append(f"{place}: {text}")
+        raise UserError("\n".join(lines)) from None
 
 
 def without_empty(value: Any, annotation: Any) -> Any:

@@ -8,6 +8,7 @@ import torch
 from mode_connectivity.evaluation.planes import PlaneSource, evaluate_plane
 from mode_connectivity.evaluation.settings import PlaneSettings
 from mode_connectivity.files import digest
+from mode_connectivity.mistakes import validated
 from mode_connectivity.own_networks.identity import measured_with, reserve
 from mode_connectivity.own_networks.opening import OwnNetworks, check_format
 from mode_connectivity.own_networks.settings import CURVE_TRAINING, OWN
@@ -59,13 +60,13 @@ def draw_plane(
     networks.check(start, end, *([third] if curve is None else []))
     if curve is not None:
         _check_ends(networks, curve, third)
-    plane = PlaneSettings(
-        start=str(start), end=str(end), third=str(third), recipe=OWN, points=points, margin=margin
-    )
+    lattice = {"points": points, "margin": margin}
+    corners = {"start": str(start), "end": str(end), "third": str(third), "recipe": OWN}
+    plane = validated(PlaneSettings, {**corners, **lattice}, "plane")
     source = PlaneSource(start, end, third, curve)
     identity = {
         **measured_with(networks),
-        "plane": {"points": points, "margin": margin},
+        "plane": lattice,
         "weights": [digest(path) for path in source.files],
     }
     reserve(folder, identity)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mode_connectivity.mistakes import validated
 from mode_connectivity.training.recipes import ALIGNED_KINDS, AlignmentSettings, CurveSettings
 from mode_connectivity.training.settings import OptimiserSettings, TrainingSettings
 
@@ -48,6 +49,9 @@ def curves_between(
         seed: of the training.
         alignment: how units are matched where a kind is aligned; left out, by activations.
         renormalise: give the points of an aligned segment the statistics of REPAIR.
+
+    Raises:
+        UserError: a number is out of range.
     """
     curves = {}
     for name in dict.fromkeys(["segment", *kinds]):
@@ -58,5 +62,6 @@ def curves_between(
         if name.startswith(ALIGNED):
             settings["alignment"] = alignment or AlignmentSettings()
             settings["renormalise"] = renormalise and kind == "segment"
-        curves[name] = CurveSettings(start=str(start), end=str(end), **settings)
+        settings |= {"start": str(start), "end": str(end)}
+        curves[name] = validated(CurveSettings, settings, f"curve {name}")
     return curves

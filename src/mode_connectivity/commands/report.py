@@ -1,0 +1,62 @@
+"""Judge the papers' statements by what has been made, and show it on one page."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from mode_connectivity import plan
+from mode_connectivity.commands.config_options import add_config_arguments, read_config
+from mode_connectivity.settings import UserError
+
+DESCRIPTION = """\
+Judge the papers' statements by the tables and figures that there are, and write the scorecard and
+the page of all results, claims.csv, claims.md and report.html, also of a run that is not finished:
+what is missing is said. Nothing is trained or measured."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "--workflow",
+        action="store_true",
+        help="let Snakemake write its own report besides, workflow.html, to which the page leads",
+    )
+    add_config_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the report and say where it is."""
+    config = read_config(arguments)
+    results = Path(config.results) / config.scale
+    files = [results / path for path in plan.judged_files(config, {})]
+    there = [path for path in files if path.is_file()]
+    if not there:
+        raise UserError(
+            f"{results}: none of its {len(files)} tables and figures has been made yet; "
+            "`snakemake --cores N` makes them, for another scale --config scale=paper"
+        )
+    # Only here: the help needs none of it.
+    from mode_connectivity.reporting.claim_settings import claim_files, load_claims
+    from mode_connectivity.reporting.claims import Artefacts, write_claims
+    from mode_connectivity.reporting.page.build import make_report
+
+    artefacts = Artefacts({f"{path.parent.name}/{path.stem}": path for path in there})
+    write_claims(load_claims(claim_files(config.claims)), artefacts, config.scale, results)
+    if arguments.workflow:
+        _write_workflow(arguments, results / "workflow.html")
+    make_report(config, results)
+    print(f"{results / 'report.html'}: {len(there)} of {len(files)} tables and figures")
+    return 0
+
+
+def _write_workflow(arguments: argparse.Namespace, path: Path) -> None:
+    """Let Snakemake write its report, of the same config."""
+    command = [sys.executable, "-m", "snakemake", "--report", str(path), "--quiet", "all"]
+    if arguments.configfile:
+        command += ["--configfile", *map(str, arguments.configfile)]
+    if arguments.config:
+        command += ["--config", *arguments.config]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"Snakemake has written no report: {done.stderr.strip()}")
