@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=KINDS[1:],
         default=["bezier"],
         metavar="KIND",
-        help=f"beside the segment, of {', '.join(KINDS[1:])} (default: bezier); an aligned one ends "
-        "in the second network as its units are permuted to match those of the first",
+        help=f"beside the segment, of {', '.join(KINDS[1:])} (default: bezier); an aligned one "
+        "ends in the second network as its units are permuted to match those of the first",
     )
     curves.add_argument("--bends", type=int, default=1, help="default: %(default)s")
     curves.add_argument(

@@ -1,6 +1,7 @@
 """The options by which commands are given networks of a user's own, and their data."""
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -142,10 +143,7 @@ def opened(arguments: argparse.Namespace, command: str) -> Iterator["OwnNetworks
         job.record(
             folder / "run.json",
             command=command,
-            arguments={
-                key: str(value) if isinstance(value, Path) else value
-                for key, value in vars(arguments).items()
-            },
+            arguments=json.loads(json.dumps(vars(arguments), default=str)),
             device=describe_device(device),
             threads=threads,
         )

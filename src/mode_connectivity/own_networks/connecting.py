@@ -20,6 +20,7 @@ from mode_connectivity.reporting.figures.files import save
 from mode_connectivity.reporting.rendering import write_table
 from mode_connectivity.reporting.summaries import read_correct
 from mode_connectivity.reporting.tables import LAYOUTS, EvaluatedCurve, curve_table
+from mode_connectivity.settings import UserError
 from mode_connectivity.training.curves import CurveSource, open_curve, train_curve
 from mode_connectivity.training.recipes import CurveSettings
 
@@ -66,8 +67,8 @@ def connect(networks: OwnNetworks, curves: Mapping[str, CurveSettings], folder: 
         UserError: the weights do not fit the network, or the folder holds curves that were made
             with other settings, of other networks or data.
     """
-    ends = {Path(path) for curve in curves.values() for path in (curve.start, curve.end)}
-    networks.check(*sorted(ends))
+    for start, end in {(curve.start, curve.end) for curve in curves.values()}:
+        networks.check(Path(start), Path(end))
     identities = {name: _identity(networks, curve) for name, curve in curves.items()}
     for name, identity in identities.items():
         reserve(folder / name, identity)
@@ -131,6 +132,11 @@ def _evaluated(
             fingerprint=fingerprint,
         )
     frame = pd.read_csv(grid)
+    if frame["distance"].iloc[-1] == 0:
+        raise UserError(
+            f"{settings.end} is {settings.start} with its units in another order: nothing is left "
+            "to connect"
+        )
     matching = None if settings.alignment is None else settings.alignment.matching
     return EvaluatedCurve(
         networks.title,
