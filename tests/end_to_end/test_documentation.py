@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline import CHECKOUT, Project, without_executor
 from safetensors.torch import load_file, save_file
 
+from mode_connectivity.__main__ import main
 from mode_connectivity.config import merge
 
 DOCS = CHECKOUT / "docs"
@@ -35,7 +36,7 @@ def _commands(program: str) -> list[str]:
 
 def _lines(page: Path) -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines()]
+    return [line for block in blocks for line in re.sub(r"\\\n *", "", block).splitlines()]
 
 
 @pytest.mark.parametrize("command", _commands("snakemake"))
@@ -99,8 +100,8 @@ def test_the_files_of_a_run_open_as_documented(finished: Project) -> None:
 
 
 @pytest.fixture
-def adding(tmp_path: Path) -> Project:
-    """A project with everything that adding.md adds, and the data that it speaks of."""
+def flowers(tmp_path: Path) -> Path:
+    """A folder with the images that the documentation speaks of."""
     random = np.random.default_rng(0)
     for split, count in (("train", 12), ("test", 6)):
         for level, name in ((40, "daisy"), (200, "tulip")):
@@ -109,6 +110,13 @@ def adding(tmp_path: Path) -> Project:
             for index in range(count):
                 pixels = random.normal(level, 20, (9, 9, 3)).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def adding(flowers: Path) -> Project:
+    """A project with everything that adding.md adds, and the data that it speaks of."""
+    tmp_path = flowers
     source, _ = _blocks("adding.md", "python")
     (tmp_path / "my_networks.py").write_text(source)
     scope: dict[str, Any] = {}
@@ -143,6 +151,47 @@ def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
     _, mixture = _blocks("adding.md", "python")
     exec(compile(mixture, "adding.md", "exec"), {})
     assert capsys.readouterr().out == "0.0\n"
+
+
+def test_networks_of_ones_own(
+    flowers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(flowers)
+    definition, saving, in_python = _blocks("own_networks.md", "python")
+    Path("my_networks.py").write_text(definition)
+    scope: dict[str, Any] = {}
+    exec(compile(definition, "own_networks.md", "exec"), scope)
+    for seed, name in enumerate(("mine", "yours")):
+        torch.manual_seed(seed)
+        network = scope["two_layers"](input_shape=(3, 32, 32), classes=2, hidden=128)
+        exec(saving.replace("mine", name), {"network": network})
+    commands = [line for line in _lines(DOCS / "own_networks.md") if "--recipe" not in line]
+    assert [line.split()[3] for line in commands] == ["connect", "evaluate", "plane", "align"]
+    for command in commands:
+        assert main(shlex.split(command)[3:]) == 0
+    for name in ("curves", "plane"):
+        assert list(Path().glob(f"*/{name}.png"))
+    capsys.readouterr()
+    exec(compile(in_python, "own_networks.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "test_error_barrier" in printed and "Bezier" in printed
+
+
+def test_networks_of_a_recipe(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (command,) = [line for line in _lines(DOCS / "own_networks.md") if "--recipe" in line]
+    command = command.replace("digits_fully_connected", "perceptron")
+    project = finished.copy(tmp_path / "project")
+    monkeypatch.chdir(project.folder)
+    assert main(shlex.split(command)[3:]) == 0
+    table = pd.read_csv(project.folder / "connected" / "table.csv")
+    assert table["curve"].tolist() == ["Single", "Segment", "Bezier"]
+    grid = pd.read_csv(project.folder / "connected" / "segment" / "grid.csv")
+    theirs = pd.read_csv(project.results / "curves" / "perceptron_bezier" / "grid.csv")
+    for column in ("train_loss", "test_loss", "test_error"):
+        ends = theirs[column].iloc[[0, -1]].tolist()
+        assert grid[column].iloc[[0, -1]].tolist() == pytest.approx(ends, rel=1e-6)
 
 
 def test_adding_a_statement(adding: Project) -> None:
