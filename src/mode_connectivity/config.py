@@ -8,7 +8,7 @@ import copy
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
@@ -69,7 +69,14 @@ from mode_connectivity.reporting.settings import (
     VolumesFigureSettings,
     WidthsFigureSettings,
 )
-from mode_connectivity.settings import NonNegative, PositiveFloat, Settings, UserError, nearest
+from mode_connectivity.settings import (
+    Names,
+    NonNegative,
+    PositiveFloat,
+    Settings,
+    UserError,
+    nearest,
+)
 from mode_connectivity.training.recipes import (
     CONTINUED,
     REFERENCE,
@@ -164,13 +171,12 @@ class MachineSettings(Settings):
     """The user's choices that change no number: where things lie and what runs."""
 
     scale: Literal["demo", "paper"] = Field("demo", description="which experiments")
-    select: list[str] = Field(
+    select: list[Annotated[str, Names("artefacts")]] = Field(
         [], description="artefacts or papers that the target all builds; empty: every one"
     )
     claims: list[str] = Field(
         [],
-        description="files of your own statements, which are judged beside those of the papers; "
-        "resources/claims has the form",
+        description="files of your own statements, which are judged beside those of the papers",
     )
     results: str = Field(
         "results", min_length=1, description="folder of everything the pipeline makes"
@@ -195,16 +201,16 @@ class MachineSettings(Settings):
 
 
 class Config(MachineSettings):
-    """A whole config, checked."""
+    """Where things lie and what runs, then the experiments."""
 
     evaluation: EvaluationSettings = EvaluationSettings()
-    datasets: dict[str, AnyDataset] = Field({})
+    datasets: dict[str, AnyDataset] = Field({}, description="what networks are trained on")
     recipes: dict[str, RecipeSettings] = Field({})
     curves: dict[str, CurveSettings] = Field({})
     planes: dict[str, PlaneSettings] = Field({})
     simplexes: dict[str, SimplexSettings] = Field({})
     geometries: dict[str, GeometrySettings] = Field({})
-    ensembles: dict[str, AnyEnsemble] = Field({})
+    ensembles: dict[str, AnyEnsemble] = Field({}, description="networks that predict together")
     artefacts: ArtefactSettings = ArtefactSettings()
 
     def recipe_of_curve(self, name: str) -> RecipeSettings:

@@ -52,12 +52,14 @@ class NetworkSpecification:
         title: what tables and figures call it.
         options: its options by name, in the order of its signature.
         path: the file that defines it.
+        docstring: of its function.
     """
 
     name: str
     title: str
     options: dict[str, Option]
     path: Path
+    docstring: str
 
 
 def network(*, title: str) -> Callable[[Function], Function]:
@@ -112,6 +114,11 @@ def specification(name: str) -> NetworkSpecification:
             f"functions: {', '.join(functions) or 'none'}{nearest(function, functions)}"
         )
     return _specify(name, functions[function], path)
+
+
+def in_words(option: Option) -> str:
+    """Say which values an option allows."""
+    return _in_words(ast.parse(option.annotation, mode="eval").body)
 
 
 def check_options(name: str, options: Mapping[str, object]) -> list[str]:
@@ -240,7 +247,8 @@ def _specify(name: str, function: ast.FunctionDef, path: Path) -> NetworkSpecifi
         options[argument.arg] = Option(
             _config_type(argument.annotation), list(value) if isinstance(value, tuple) else value
         )
-    return NetworkSpecification(name, _title(where, function), options, path)
+    docstring = ast.get_docstring(function) or ""
+    return NetworkSpecification(name, _title(where, function), options, path, docstring)
 
 
 def _title(where: str, function: ast.FunctionDef) -> str:

@@ -5,7 +5,15 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
 
 from mode_connectivity.data.corruption_settings import SEVERITIES, CorruptionName, Severity
-from mode_connectivity.settings import Settings
+from mode_connectivity.settings import (
+    CurveName,
+    EnsembleName,
+    GeometryName,
+    PlaneName,
+    RecipeName,
+    Settings,
+    SimplexName,
+)
 
 _Name = TypeVar("_Name", str, int)
 
@@ -17,20 +25,45 @@ def _name_each_once(names: list[_Name]) -> list[_Name]:
     return names
 
 
-Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_name_each_once)]
+Network = RecipeName
+"""As recipe/seed."""
+Complex = SimplexName
+"""As simplex/seed."""
+Curves = Annotated[list[CurveName], Field(min_length=1), AfterValidator(_name_each_once)]
+Planes = Annotated[list[PlaneName], Field(min_length=1), AfterValidator(_name_each_once)]
+Networks = Annotated[list[Network], Field(min_length=1), AfterValidator(_name_each_once)]
+Ensembles = Annotated[list[EnsembleName], Field(min_length=1), AfterValidator(_name_each_once)]
+Complexes = Annotated[
+    list[Complex],
+    Field(min_length=1, description="trained simplexes or complexes, as simplex/seed"),
+    AfterValidator(_name_each_once),
+]
+
+Segment = Annotated[CurveName, Field(description="a segment between two networks")]
+Bezier = Annotated[CurveName, Field(description="a Bezier curve between the same networks")]
+Polychain = Annotated[CurveName, Field(description="a polygonal chain between the same networks")]
+CurvePoints = Annotated[EnsembleName, Field(description="points of the chain, by curve_points")]
+FastGeometric = Annotated[
+    EnsembleName, Field(description="an ensemble collected by fast_geometric")
+]
+History = Annotated[
+    Network, Field(description="a network, recipe/seed, whose history has test errors")
+]
+WidthOption = Annotated[str, Field(description="the network option that is the width factor")]
+Seed = Annotated[int, Field(ge=0, description="of what is drawn at random")]
 
 
 class CounterpartSettings(Settings):
     """The row of the paper that a row of ours stands beside, where ours is another data set."""
 
-    dataset: str
-    network: str
+    dataset: str = Field(description="as the paper's table names it")
+    network: str = Field(description="likewise")
 
 
 class RowSettings(Settings):
-    """One network's rows of Table 2: its curves, one of them a segment."""
+    """One network's rows: its curves, one of them a segment."""
 
-    curves: Distinct
+    curves: Curves = Field(description="a line of the table each")
     published_as: CounterpartSettings | None = None
 
 
@@ -41,9 +74,9 @@ class CurveTableSettings(Settings):
 
 
 class EnsembleRowSettings(Settings):
-    """One network's rows of Table 1: its ensembles, one a method."""
+    """One network's rows of Table 1."""
 
-    ensembles: Distinct
+    ensembles: Ensembles = Field(description="one a method")
     published_as: CounterpartSettings | None = None
 
 
@@ -62,22 +95,24 @@ class LanguageModelTableSettings(Settings):
 class ImagenetTableSettings(Settings):
     """Garipov et al. 2018, section 6.1: FGE from a pre-trained network."""
 
-    fast_geometric: str = Field(description="an ensemble whose first member is the network itself")
-    weight_average: str | None = Field(None, description="the average of its members")
+    fast_geometric: EnsembleName = Field(
+        description="an ensemble whose first member is the network itself"
+    )
+    weight_average: EnsembleName | None = Field(None, description="the average of its members")
     published_as: CounterpartSettings | None = None
 
 
 class TraceFigureSettings(Settings):
     """Figure 5 of Garipov et al. 2018: one run of FGE."""
 
-    history: str = Field(description="a network, recipe/seed, whose history has test errors")
+    history: History
 
 
 class EnsemblesOverTimeFigureSettings(Settings):
     """Figure 6 of Garipov et al. 2018: snapshots and their ensembles against epochs."""
 
-    fast_geometric: str
-    snapshot: str
+    fast_geometric: FastGeometric
+    snapshot: EnsembleName = Field(description="an ensemble collected by snapshot")
     budget_epochs: PositiveInt = Field(description="B, after which the second run begins")
     budgets: PositiveInt = Field(2, description="runs, one after the other")
 
@@ -85,62 +120,64 @@ class EnsemblesOverTimeFigureSettings(Settings):
 class CurveEnsembleTableSettings(Settings):
     """Garipov et al. 2018, section 4.3."""
 
-    curve_points: str = Field(description="an ensemble of points of the chain")
-    networks: Distinct = Field(description="independent networks, the curve's endpoints first")
+    curve_points: CurvePoints
+    networks: Networks = Field(description="independent networks, the curve's endpoints first")
 
 
 class TrivialPathSettings(Settings):
     """Garipov et al. 2018, A.6."""
 
-    curves: Distinct
+    curves: Curves = Field(description="trivial paths; the figure shows the first one")
 
 
 class PlanesFigureSettings(Settings):
     """Figures 1, 7 and 8 of Garipov et al. 2018: three planes through the same two networks."""
 
-    independent: str
-    bezier: str
-    polychain: str
-    train_loss_clip: PositiveFloat = Field(5.0, description="reference code: plane_plot.py")
-    test_error_clip: PositiveFloat = Field(40.0, description="percent; reference code")
+    independent: PlaneName = Field(description="the plane through a third network")
+    bezier: PlaneName = Field(description="the plane through the bend of a Bezier curve")
+    polychain: PlaneName = Field(description="the plane through the bend of a polygonal chain")
+    train_loss_clip: PositiveFloat = Field(
+        5.0, description="higher losses share one colour; that of the authors' plane_plot.py"
+    )
+    test_error_clip: PositiveFloat = Field(40.0, description="likewise of errors, in percent")
 
 
 class CurvesFigureSettings(Settings):
     """Figure 2 of Garipov et al. 2018."""
 
-    segment: str
-    bezier: str
-    polychain: str
-    curve_points: str = Field(description="an ensemble of points of the chain")
+    segment: Segment
+    bezier: Bezier
+    polychain: Polychain
+    curve_points: CurvePoints
 
 
 class WidthsFigureSettings(Settings):
     """Figure 3 of Garipov et al. 2018: the same curve for networks of growing width."""
 
-    curves: Distinct = Field(description="Bezier curves, one a width")
-    option: str = Field("width", description="the network option that is the width factor")
+    curves: Curves = Field(description="Bezier curves, one a width")
+    option: WidthOption = "width"
 
 
 class TwoNetworkEnsemblesFigureSettings(Settings):
     """Figure 4 of Garipov et al. 2018."""
 
-    segment: str
-    polychain: str
-    random_segment: str
+    segment: Segment
+    polychain: Polychain
+    random_segment: CurveName = Field(description="a line of the same length in a random direction")
 
 
 class ConnectionSettings(Settings):
     """Two networks, and what connects them."""
 
     title: str = Field("", description="in the table, such as GA; empty: the name of the row")
-    segment: str
-    polychain: str
+    segment: Segment
+    polychain: Polychain
 
 
 class ModesTableSettings(Settings):
     """The modes of Gotmare et al. 2018, and how they are connected."""
 
-    modes: dict[str, str] = Field({}, description="a label, and a network as recipe/seed")
+    modes: dict[str, Network] = Field({}, description="a label, and a network as recipe/seed")
     differences: dict[str, str] = Field(
         {}, description="by label, how a mode's training differs from the first one's"
     )
@@ -153,7 +190,7 @@ class ModesTableSettings(Settings):
 class ConnectionsFigureSettings(Settings):
     """Figures 1, 8, 9 and 10 of Gotmare et al. 2018: curves at the snapshots of their training."""
 
-    connections: dict[str, str] = Field(
+    connections: dict[str, CurveName] = Field(
         min_length=1, description="a label such as GA, and a curve that keeps snapshots"
     )
 
@@ -161,71 +198,73 @@ class ConnectionsFigureSettings(Settings):
 class IteratePairSettings(Settings):
     """Two iterates of one training, and what connects them."""
 
-    start: str = Field(description="label, such as w30")
-    end: str
-    segment: str
-    polychain: str
+    start: str = Field(description="label of the first, such as w30")
+    end: str = Field(description="label of the second")
+    segment: Segment
+    polychain: Polychain
 
 
 class IteratesFigureSettings(Settings):
     """Figure 7 of Gotmare et al. 2018: connections between iterates of SGDR and of SGD."""
 
-    sgdr: list[IteratePairSettings] = Field(min_length=1)
-    sgd: list[IteratePairSettings] = Field(min_length=1)
+    sgdr: list[IteratePairSettings] = Field(min_length=1, description="of a training with restarts")
+    sgd: list[IteratePairSettings] = Field(min_length=1, description="of one with step decay")
 
 
 class SchedulesFigureSettings(IteratesFigureSettings):
     """Figure 2 of Gotmare et al. 2018: the two trainings, and connections between iterates."""
 
-    sgdr_history: str = Field(description="a network, recipe/seed, whose history has test errors")
-    sgd_history: str
+    sgdr_history: History
+    sgd_history: History
 
 
 class IteratesPlaneFigureSettings(Settings):
     """Figures 3, 5 and 6 of Gotmare et al. 2018: a plane with projected iterates."""
 
-    plane: str
+    plane: PlaneName = Field(description="through two iterates and the bend of a chain")
 
 
 class SampledBendFigureSettings(Settings):
     """Figure 2 of Benton et al. 2021: SWAG over the bend of a chain."""
 
-    plane: str = Field(description="through two networks and the bend, with samples")
-    curve_swag: str = Field(description="the ensemble of these samples")
+    plane: PlaneName = Field(description="through two networks and the bend, with samples")
+    curve_swag: EnsembleName = Field(description="the ensemble of these samples")
 
 
 class GeometryFigureSettings(Settings):
     """Figure 4 of Gotmare et al. 2018: modes and bends in two dimensions."""
 
-    geometry: str
+    geometry: GeometryName = Field(description="whose points are embedded")
     perplexity: PositiveFloat = Field(5.0, description="of t-SNE; below the number of points")
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class FunctionsFigureSettings(Settings):
     """Figure 7 of Benton et al. 2021: networks on the two spirals, and their ensemble."""
 
-    members: str = Field(description="an ensemble of networks for two_spirals")
+    members: EnsembleName = Field(description="an ensemble of networks for two_spirals")
     shown: PositiveInt = Field(5, description="members that are drawn, spread over all of them")
 
 
 class RegressionFigureSettings(Settings):
     """Figure 10 of Benton et al. 2021: ensembles of functions of one variable, and a table."""
 
-    deep_ensemble: str
-    espro: str | None = Field(None, description="an ensemble of samples of simplexes")
-    subspace: str | None = None
+    deep_ensemble: EnsembleName = Field(description="an ensemble of independent networks")
+    espro: EnsembleName | None = Field(None, description="an ensemble of samples of simplexes")
+    subspace: EnsembleName | None = Field(None, description="an ensemble of the method subspace")
     lines: PositiveInt = Field(10, description="functions that are drawn, spread over all of them")
 
 
 class ShiftSettings(Settings):
     """Figure 11 and C.1 of Benton et al. 2021: ensembles on corrupted test images."""
 
-    ensembles: dict[str, str] = Field(
+    ensembles: dict[str, EnsembleName] = Field(
         min_length=1, description="a label such as ESPRO, and an ensemble"
     )
     corruptions: Annotated[
-        list[CorruptionName], Field(min_length=1), AfterValidator(_name_each_once)
+        list[CorruptionName],
+        Field(min_length=1, description="of the test images"),
+        AfterValidator(_name_each_once),
     ]
     severities: Annotated[list[Severity], Field(min_length=1), AfterValidator(_name_each_once)] = (
         Field([*SEVERITIES], description="those that the table shows; the figure shows all")
@@ -238,7 +277,7 @@ class ShiftSettings(Settings):
 class ComponentsRowSettings(Settings):
     """Ensembles on one network and data set whose seeds are components."""
 
-    components: dict[str, str] = Field(
+    components: dict[str, EnsembleName] = Field(
         min_length=1,
         description="a label such as 2-simplex, and an ensemble; the others are compared with the "
         "first one",
@@ -255,7 +294,7 @@ class ComponentsSettings(Settings):
 class SamplesRowSettings(Settings):
     """Ensembles on one network and data set, of which the first members are shown."""
 
-    sampled: dict[str, str] = Field(
+    sampled: dict[str, EnsembleName] = Field(
         min_length=1, description="a label such as 2-simplex, and an ensemble"
     )
 
@@ -272,7 +311,7 @@ class SamplesFigureSettings(Settings):
 class RegularisationFigureSettings(Settings):
     """Figure A.3 of Benton et al. 2021: simplexes trained with other weights of the volume."""
 
-    regularised: Distinct = Field(
+    regularised: Ensembles = Field(
         description="ensembles of the method simplex, each of a simplex of another regularisation"
     )
 
@@ -280,13 +319,13 @@ class RegularisationFigureSettings(Settings):
 class SimplexPlaneFigureSettings(Settings):
     """Figure A.5 of Benton et al. 2021: the plane through three vertices of a simplex."""
 
-    plane: str
+    plane: PlaneName = Field(description="that plane")
 
 
 class FacesFigureSettings(Settings):
     """Figures 3 and 6 of Benton et al. 2021: planes through the vertices of one complex."""
 
-    faces: Distinct = Field(description="planes, each through three vertices of the complex")
+    faces: Planes = Field(description="planes, each through three vertices of the complex")
     train_nll_clip: PositiveFloat | None = Field(
         None, description="nats; higher values share one colour"
     )
@@ -295,13 +334,13 @@ class FacesFigureSettings(Settings):
 class ComplexesFigureSettings(Settings):
     """Figure 4 of Benton et al. 2021: complexes, projected to three dimensions."""
 
-    complexes: Distinct = Field(description="trained simplexes or complexes, simplex/seed")
+    complexes: Complexes
 
 
 class VolumesFigureSettings(Settings):
     """Figure 5 of Benton et al. 2021: a complex while connectors are added to it."""
 
-    complex: str = Field(description="between two modes, simplex/seed")
+    complex: Complex = Field(description="between two modes, as simplex/seed")
     connectors: PositiveInt = Field(description="up to how many")
     accuracy: float = Field(
         98.0, ge=0.0, le=100.0, description="percent, that of the training set is compared with"
@@ -311,8 +350,8 @@ class VolumesFigureSettings(Settings):
 class VolumesByWidthFigureSettings(Settings):
     """Figure A.4(a) of Benton et al. 2021: the same complex for networks of growing width."""
 
-    complexes: Distinct = Field(description="simplex/seed, one a width")
-    option: str = Field("width", description="the network option that is the width factor")
+    complexes: Complexes
+    option: WidthOption = "width"
 
 
 class SamplingFigureSettings(Settings):
@@ -322,7 +361,7 @@ class SamplingFigureSettings(Settings):
     scale: PositiveFloat = Field(
         100.0, description="by which one vertex of the second triangle is longer"
     )
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
 
 
 class ArtefactSettings(Settings):
