@@ -45,8 +45,10 @@ Every key of the config: what it may be, what it is where it is left out or left
 means. `make docs` writes this page from the models that check the config before a job starts, in
 the words in which they tell mistakes. [adding.md](adding.md) has experiments as a whole.
 
-Below {sections} stand named blocks, `name: block`. Any of them may have the key `extends`, the name
-of another one below the same key, whose keys hold where it gives none of its own.
+Named blocks (`name: block`) stand below
+{sections}.
+Any of them may have the key `extends`, the name of another one below the same key, whose keys hold
+where it gives none of its own.
 """
 
 
@@ -93,8 +95,8 @@ def blocks() -> list[Block]:
 def page() -> str:
     """Return the reference as one page in Markdown."""
     described = blocks()
-    *sections, last = (f"[{name}](#{anchor(name)})" for name in SECTIONS)
-    parts = [BEGINNING.format(sections=f"{', '.join(sections)} and {last}")]
+    sections = ",\n".join(f"[{name}](#{anchor(name)})" for name in SECTIONS)
+    parts = [BEGINNING.format(sections=sections)]
     parts.append(
         "\n".join(
             f"{'  ' * (block.level - 2)}- [{block.heading}](#{anchor(block.heading)})"

@@ -1,5 +1,6 @@
 """What the documentation says, done literally."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -17,12 +18,21 @@ from pipeline import CHECKOUT, Project, without_executor
 from safetensors.torch import load_file, save_file
 
 from mode_connectivity.config import merge
+from mode_connectivity.reporting.artefacts import Results
+from mode_connectivity.reporting.settings import FIGURE_PARTS
 
 DOCS = CHECKOUT / "docs"
 
 
+METHOD = "\n## A method\n"
+"""The last section of adding.md, whose config needs the edits that it shows."""
+
+
 def _blocks(page: str, language: str) -> list[str]:
-    text = (DOCS / page).read_text()
+    return _fenced((DOCS / page).read_text(), language)
+
+
+def _fenced(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
@@ -83,17 +93,19 @@ def adding(tmp_path: Path) -> Project:
             for index in range(count):
                 pixels = random.normal(level, 20, (9, 9, 3)).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / f"{index}.png")
-    source, _ = _blocks("adding.md", "python")
-    (tmp_path / "my_networks.py").write_text(source)
+    for source in _blocks("adding.md", "python"):
+        if file := re.match(r"# (\w+\.py)\n", source):
+            (tmp_path / file[1]).write_text(source)
     scope: dict[str, Any] = {}
-    exec(compile(source, "adding.md", "exec"), scope)
+    exec(compile((tmp_path / "my_networks.py").read_text(), "adding.md", "exec"), scope)
     (tmp_path / "weights").mkdir()
     for seed, name in enumerate(("mine", "yours")):
         torch.manual_seed(seed)
         network = scope["two_layers"](input_shape=(3, 32, 32), classes=2, hidden=128)
         save_file(network.state_dict(), tmp_path / "weights" / f"{name}.safetensors")
     config: dict[str, Any] = {}
-    for block in _blocks("adding.md", "yaml"):
+    before, _, _ = (DOCS / "adding.md").read_text().partition(METHOD)
+    for block in _fenced(before, "yaml"):
         config = merge(config, yaml.safe_load(block))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     return Project(tmp_path)
@@ -111,7 +123,7 @@ def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
     table = pd.read_csv(project.results / "tables" / "garipov2018_table1_flowers.csv")
     assert table[["method", "members", "runs"]].values.tolist() == [["Ind", 1, 3], ["FGE", 2, 3]]
     monkeypatch.chdir(project.folder)
-    _, mixture = _blocks("adding.md", "python")
+    (mixture,) = (code for code in _blocks("adding.md", "python") if "mixture" in code)
     exec(compile(mixture, "adding.md", "exec"), {})
     assert capsys.readouterr().out == "0.0\n"
 
@@ -137,3 +149,32 @@ def test_adding_a_connection_of_two_files_of_weights(adding: Project) -> None:
     figure = pd.read_csv(adding.results / "figures" / "gotmare2018_figure3.csv")
     assert (figure["kind"] == "grid").sum() == 7 * 7
     assert not (figure["kind"] == "iterate").any()
+
+
+def test_adding_a_figure(adding: Project) -> None:
+    adding.make("flowers_flatness", cores=2)
+    figures = adding.results / "figures"
+    shown = pd.read_csv(figures / "flowers_flatness.csv")
+    for kind in ("segment", "bezier"):
+        grid = pd.read_csv(adding.results / "curves" / f"flowers_{kind}" / "grid.csv")
+        worse = max(grid["test_error"].iloc[0], grid["test_error"].iloc[-1])
+        own = shown[shown["curve"] == kind.capitalize()]
+        assert own["t"].tolist() == pytest.approx(grid["t"].tolist())
+        assert own["rise"].tolist() == pytest.approx((grid["test_error"] - worse).tolist())
+    assert Image.open(figures / "flowers_flatness.png").format == "PNG"
+    assert (figures / "flowers_flatness.pdf").read_bytes().startswith(b"%PDF")
+    (panel,) = json.loads((figures / "flowers_flatness.json").read_text())["panels"]
+    assert [series["label"] for series in panel["series"]] == ["Segment", "Bezier"]
+
+
+def test_what_a_figure_can_ask_for_is_there() -> None:
+    text = (DOCS / "adding.md").read_text()
+    rows = re.findall(
+        r"^\| `?([a-z ]+)`? \| (.*) \|$", text.partition("## A figure")[2], re.MULTILINE
+    )
+    assert [key for key, _ in rows] == ["of", "all of them", *FIGURE_PARTS]
+    for key, cell in rows[1:]:
+        asked = re.findall(r"`(\w+)\(name\)`", cell)
+        assert asked, key
+        assert all(callable(getattr(Results, name)) for name in asked)
+

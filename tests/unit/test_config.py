@@ -386,7 +386,7 @@ ONE_MISTAKE = [
     # unknown keys, at every level
     (
         "curvs: {}",
-        "config.yaml: curvs: unknown key; allowed: artefacts, container, curves, ",
+        "config.yaml: curvs: unknown key; allowed: artefacts, claims, container, curves, ",
         "'curves'",
     ),
     ("curvs:", "config.yaml: curvs: unknown key; allowed: ", "'curves'"),

@@ -309,7 +309,7 @@ def test_which_artefacts_are_selected(config) -> None:
 
 def test_an_artefact_may_be_a_table_and_a_figure() -> None:
     files = plan.artefact_files("garipov2018_trivial_path")
-    assert [Path(path).parent.name for path in files] == ["tables"] * 3 + ["figures"] * 3
+    assert [Path(path).parent.name for path in files] == ["tables"] * 3 + ["figures"] * 4
     assert plan.artefact_files("garipov2018_table1_first") == [
         f"tables/garipov2018_table1_first.{kind}" for kind in ("csv", "md", "tex")
     ]

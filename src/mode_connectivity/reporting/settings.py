@@ -1,10 +1,12 @@
 """The artefacts that can be asked for, as data: which curves, planes and ensembles they show."""
 
-from typing import Annotated, TypeVar
+import ast
+from typing import Annotated, Self, TypeVar
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from mode_connectivity.data.corruption_settings import SEVERITIES, CorruptionName, Severity
+from mode_connectivity.own_functions import FORM, find_function
 from mode_connectivity.settings import (
     CurveName,
     EnsembleName,
@@ -13,6 +15,7 @@ from mode_connectivity.settings import (
     RecipeName,
     Settings,
     SimplexName,
+    UserError,
 )
 
 _Name = TypeVar("_Name", str, int)
@@ -29,16 +32,15 @@ Network = RecipeName
 """As recipe/seed."""
 Complex = SimplexName
 """As simplex/seed."""
-Curves = Annotated[list[CurveName], Field(min_length=1), AfterValidator(_name_each_once)]
-Planes = Annotated[list[PlaneName], Field(min_length=1), AfterValidator(_name_each_once)]
-Networks = Annotated[list[Network], Field(min_length=1), AfterValidator(_name_each_once)]
-Ensembles = Annotated[list[EnsembleName], Field(min_length=1), AfterValidator(_name_each_once)]
-Complexes = Annotated[
-    list[Complex],
-    Field(min_length=1, description="trained simplexes or complexes, as simplex/seed"),
-    AfterValidator(_name_each_once),
-]
+Curves = Annotated[list[CurveName], AfterValidator(_name_each_once)]
+Planes = Annotated[list[PlaneName], AfterValidator(_name_each_once)]
+Networks = Annotated[list[Network], AfterValidator(_name_each_once)]
+Ensembles = Annotated[list[EnsembleName], AfterValidator(_name_each_once)]
+Complexes = Annotated[list[Complex], AfterValidator(_name_each_once)]
 
+TrainedComplexes = Annotated[
+    Complexes, Field(min_length=1, description="trained simplexes or complexes, as simplex/seed")
+]
 Segment = Annotated[CurveName, Field(description="a segment between two networks")]
 Bezier = Annotated[CurveName, Field(description="a Bezier curve between the same networks")]
 Polychain = Annotated[CurveName, Field(description="a polygonal chain between the same networks")]
@@ -63,7 +65,7 @@ class CounterpartSettings(Settings):
 class RowSettings(Settings):
     """One network's rows: its curves, one of them a segment."""
 
-    curves: Curves = Field(description="a line of the table each")
+    curves: Curves = Field(min_length=1, description="a line of the table each")
     published_as: CounterpartSettings | None = None
 
 
@@ -76,7 +78,7 @@ class CurveTableSettings(Settings):
 class EnsembleRowSettings(Settings):
     """One network's rows of Table 1."""
 
-    ensembles: Ensembles = Field(description="one a method")
+    ensembles: Ensembles = Field(min_length=1, description="one a method")
     published_as: CounterpartSettings | None = None
 
 
@@ -121,13 +123,17 @@ class CurveEnsembleTableSettings(Settings):
     """Garipov et al. 2018, section 4.3."""
 
     curve_points: CurvePoints
-    networks: Networks = Field(description="independent networks, the curve's endpoints first")
+    networks: Networks = Field(
+        min_length=1, description="independent networks, the curve's endpoints first"
+    )
 
 
 class TrivialPathSettings(Settings):
     """Garipov et al. 2018, A.6."""
 
-    curves: Curves = Field(description="trivial paths; the figure shows the first one")
+    curves: Curves = Field(
+        min_length=1, description="trivial paths; the figure shows the first one"
+    )
 
 
 class PlanesFigureSettings(Settings):
@@ -154,7 +160,7 @@ class CurvesFigureSettings(Settings):
 class WidthsFigureSettings(Settings):
     """Figure 3 of Garipov et al. 2018: the same curve for networks of growing width."""
 
-    curves: Curves = Field(description="Bezier curves, one a width")
+    curves: Curves = Field(min_length=1, description="Bezier curves, one a width")
     option: WidthOption = "width"
 
 
@@ -312,7 +318,8 @@ class RegularisationFigureSettings(Settings):
     """Figure A.3 of Benton et al. 2021: simplexes trained with other weights of the volume."""
 
     regularised: Ensembles = Field(
-        description="ensembles of the method simplex, each of a simplex of another regularisation"
+        min_length=1,
+        description="ensembles of the method simplex, each of a simplex of another regularisation",
     )
 
 
@@ -325,7 +332,9 @@ class SimplexPlaneFigureSettings(Settings):
 class FacesFigureSettings(Settings):
     """Figures 3 and 6 of Benton et al. 2021: planes through the vertices of one complex."""
 
-    faces: Planes = Field(description="planes, each through three vertices of the complex")
+    faces: Planes = Field(
+        min_length=1, description="planes, each through three vertices of the complex"
+    )
     train_nll_clip: PositiveFloat | None = Field(
         None, description="nats; higher values share one colour"
     )
@@ -334,7 +343,7 @@ class FacesFigureSettings(Settings):
 class ComplexesFigureSettings(Settings):
     """Figure 4 of Benton et al. 2021: complexes, projected to three dimensions."""
 
-    complexes: Complexes
+    complexes: TrainedComplexes
 
 
 class VolumesFigureSettings(Settings):
@@ -350,7 +359,7 @@ class VolumesFigureSettings(Settings):
 class VolumesByWidthFigureSettings(Settings):
     """Figure A.4(a) of Benton et al. 2021: the same complex for networks of growing width."""
 
-    complexes: Complexes
+    complexes: TrainedComplexes
     option: WidthOption = "width"
 
 
@@ -413,12 +422,63 @@ class ArtefactSettings(Settings):
     benton2021_figure_a8: ComponentsSettings | None = None
 
 
+class FigureSettings(Settings):
+    """A figure of your own: the function that draws it, and what it is given."""
+
+    draw: str = Field(description=f"the function, {FORM}; adding.md has an example")
+    title: str = Field(min_length=1, description="what reports call it")
+    caption: str = Field(min_length=1, description="what it shows and how to read it, for reports")
+    curves: Curves = Field([], description="curves whose grids it shows")
+    planes: Planes = Field([], description="planes whose lattices it shows")
+    networks: Networks = Field([], description="networks whose measurements it shows, recipe/seed")
+    histories: Networks = Field([], description="networks whose trainings it shows, recipe/seed")
+    ensembles: Ensembles = Field([], description="ensembles whose members and scores it shows")
+    simplexes: Complexes = Field(
+        [], description="complexes whose volumes and distances it shows, simplex/seed"
+    )
+    samples: Complexes = Field(
+        [], description="complexes of whose points it shows the grids, simplex/seed/connectors"
+    )
+
+    @model_validator(mode="after")
+    def _can_draw(self) -> Self:
+        try:
+            function, path = find_function(self.draw, "figure")
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        if not _takes_one_argument(function.args):
+            raise ValueError(
+                f"figure {self.draw!r} ({path}, line {function.lineno}): the function takes "
+                f"({ast.unparse(function.args)}); it is given the results alone: write "
+                f"def {function.name}(results)"
+            )
+        return self
+
+
+FIGURE_PARTS = {
+    "curves": "curves",
+    "planes": "planes",
+    "networks": "networks",
+    "histories": "histories",
+    "ensembles": "ensembles",
+    "simplexes": "complexes",
+    "samples": "samples",
+}
+"""What the keys of a figure of the user's own are the names of, as `artefact_parts` calls it."""
+
+
+def _takes_one_argument(arguments: ast.arguments) -> bool:
+    positional = len(arguments.posonlyargs) + len(arguments.args)
+    needed = positional - len(arguments.defaults)
+    takes_it = positional >= 1 or arguments.vararg is not None
+    return takes_it and needed <= 1 and all(default for default in arguments.kw_defaults)
+
+
 def artefact_base(artefact: str) -> str:
-    """Return the artefact that a name means, which may be that of one of its rows.
+    """Return the artefact that a name means; a figure of the user's own is itself.
 
     Args:
         artefact: such as ``garipov2018_table2_cifar10_vgg16``, a row of ``garipov2018_table2``.
     """
-    return max(
-        (name for name in ArtefactSettings.model_fields if artefact.startswith(name)), key=len
-    )
+    known = (name for name in ArtefactSettings.model_fields if artefact.startswith(name))
+    return max(known, key=len, default=artefact)
