@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from pipeline import CHECKOUT, Project, without_executor
+from pipeline import CHECKOUT, Project, copy_checkout, without_executor
 from safetensors.torch import load_file, save_file
 
 from mode_connectivity.config import merge
@@ -178,3 +178,59 @@ def test_what_a_figure_can_ask_for_is_there() -> None:
         assert asked, key
         assert all(callable(getattr(Results, name)) for name in asked)
 
+
+@pytest.fixture
+def method() -> str:
+    _, _, text = (DOCS / "adding.md").read_text().partition(METHOD)
+    return text
+
+
+def spline_coefficients(t: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The natural cubic spline through three points: cubics in t, mirrored at t = 1/2."""
+
+    def first_half(t: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        return np.stack([1 - 5 * t / 2 + 2 * t**3, 3 * t - 4 * t**3, -t / 2 + 2 * t**3], axis=1)
+
+    return np.where(t[:, None] <= 0.5, first_half(t), first_half(1 - t)[:, ::-1])
+
+
+def test_a_method_in_python(method: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    (family,) = _fenced(method, "python")
+    example, _ = _blocks("library.md", "python")
+    (line,) = re.findall(r"^curve = Bezier\(.*\)\n", example, flags=re.MULTILINE)
+    scope = {"project": CHECKOUT, "folder": tmp_path}
+    exec(compile(example.replace(line, family), "adding.md", "exec"), scope)
+    grid, curve = scope["grid"], scope["curve"]
+    assert isinstance(grid, pd.DataFrame)
+    coefficients = grid[[f"coefficient_{k}" for k in range(3)]].to_numpy()
+    expected = spline_coefficients(grid["t"].to_numpy())
+    np.testing.assert_allclose(coefficients, expected, atol=1e-12)
+    points = expected @ curve.vertices.double().numpy()
+    np.testing.assert_allclose(grid["norm"], np.linalg.norm(points, axis=1), rtol=1e-5)
+    # The bend has left the segment, and the curve leads around the barrier.
+    assert grid["test_error"].max() < 6
+
+
+def test_a_method_as_a_kind_of_curve(method: str, adding: Project, tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    (diff,) = _fenced(method, "diff")
+    subprocess.run(["patch", "-p1"], cwd=checkout, input=diff, text=True, check=True)
+    project = Project(adding.folder, checkout)
+    (block,) = _fenced(method, "yaml")
+    project.configure(yaml.safe_load(block))
+    (command,) = re.findall(r"`snakemake --cores 2 (\S+)`", method)
+    project.make(command, cores=2)
+    figure = pd.read_csv(project.results / "figures" / "flowers_flatness.csv")
+    assert figure["curve"].unique().tolist() == ["Segment", "Bezier", "Spline"]
+    curve = project.results / "curves" / "flowers_spline"
+    grid = pd.read_csv(curve / "grid.csv")
+    expected = spline_coefficients(grid["t"].to_numpy())
+    coefficients = grid[[f"coefficient_{k}" for k in range(3)]]
+    np.testing.assert_allclose(coefficients, expected, atol=1e-12)
+    vertices = load_file(curve / "vertices.safetensors").values()
+    stacked = np.concatenate([v.double().numpy().reshape(3, -1) for v in vertices], axis=1)
+    norms = np.linalg.norm(expected @ stacked, axis=1)
+    np.testing.assert_allclose(grid["norm"], norms, rtol=1e-5)
+    # The bend was trained: it has left the middle of the segment, if little where all is easy.
+    assert np.linalg.norm(stacked[1] - (stacked[0] + stacked[2]) / 2) > 1e-4
