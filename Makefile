@@ -15,7 +15,7 @@ BROWSER_PROGRAMS := chromium chromedriver
 BROWSER_INSTALL := apt-get update --quiet=2 && apt-get install --yes --quiet=2 \
 	--no-install-recommends chromium chromium-driver
 
-.PHONY: reproduce test test-slurm test-browser lint format bench clean
+.PHONY: reproduce test test-slurm test-browser lint format docs bench clean
 
 ## make the environment, run the demo, say where the tables and figures are
 reproduce: $(INSTALLED)
@@ -59,6 +59,10 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
+
+## docs/settings.md, from the models that check the config
+docs: $(INSTALLED)
+	$(BIN)/python -m mode_connectivity.settings_reference
 
 ## the ratios that must hold, measured on this machine
 bench: $(INSTALLED)

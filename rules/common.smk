@@ -20,8 +20,9 @@ from mode_connectivity.ensembling.settings import SwagSettings
 from mode_connectivity.data.corruption_settings import CORRUPTION_NAMES
 from mode_connectivity.files import canonical_json, date_back, digest
 from mode_connectivity.networks import registry
+from mode_connectivity.own_functions import find_function
 from mode_connectivity.provenance import code_fingerprint
-from mode_connectivity.reporting.captions import caption_of, load_captions, paper_name
+from mode_connectivity.reporting.captions import YOURS, caption_of, captions_of, paper_name
 from mode_connectivity.reporting.claim_settings import claim_files, load_claims
 from mode_connectivity.reporting.page.shown import page_sources, shown_artefacts
 from mode_connectivity.resources import estimate
@@ -31,7 +32,12 @@ from mode_connectivity.training.recipes import NetworkReference
 from mode_connectivity.training.simplex_settings import ComplexReference
 
 try:
-    CONFIG = load_config(config, Path(workflow.basedir), workflow.configfiles)
+    CONFIG = load_config(
+        config,
+        Path(workflow.basedir),
+        workflow.configfiles,
+        targets=[*plan.RULES, *plan.TARGETS],
+    )
     if workflow.is_main_process:
         check_results(Path(CONFIG.results, CONFIG.scale))
         if CONFIG.claims:
@@ -146,11 +152,13 @@ def planned(inputs):
     return of_rule
 
 
-def script_code(script, recipe=None):
-    """The fingerprint of a rule's script, with the file of the network that it builds."""
+def script_code(script, recipe=None, figure=None):
+    """The fingerprint of a rule's script, with the file of what it builds: network or figure."""
     sources = [Path(workflow.basedir) / "workflow" / "scripts" / script]
     if recipe is not None:
         sources.append(Path(registry.specification(recipe.network.name).path))
+    if figure is not None:
+        sources.append(find_function(figure.draw, "figure")[1])
     return code_fingerprint(*sources)
 
 
@@ -289,7 +297,7 @@ def artefact_content(artefact):
 
 @cache
 def captions():
-    return load_captions()
+    return captions_of(CONFIG)
 
 
 def artefact_labels(wildcards):
@@ -304,6 +312,8 @@ def artefact_caption(wildcards):
 
 def artefact_paper(wildcards):
     """The paper that an artefact is of."""
+    if wildcards.artefact in CONFIG.figures:
+        return YOURS
     return paper_name(wildcards.artefact.split("_")[0])
 
 

@@ -6,7 +6,7 @@ Outputs: figures/{artefact}.png .pdf .csv .json
 
 
 rule make_figure:
-    """Draw a figure of a paper from what was measured."""
+    """Draw a figure, of a paper or of the user's own, from what was measured."""
     input:
         planned(plan.artefact_inputs),
     output:
@@ -30,6 +30,8 @@ rule make_figure:
     params:
         content=lambda wildcards: artefact_content(wildcards.artefact),
         caption=artefact_caption,
-        code=script_code("make_figure.py"),
+        code=lambda wildcards: script_code(
+            "make_figure.py", figure=CONFIG.figures.get(wildcards.artefact)
+        ),
     script:
         "../workflow/scripts/make_figure.py"

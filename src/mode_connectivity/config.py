@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
@@ -41,6 +41,7 @@ from mode_connectivity.evaluation.settings import (
 from mode_connectivity.mistakes import MISSING, explain, shown, without_empty
 from mode_connectivity.networks import registry
 from mode_connectivity.reporting.settings import (
+    FIGURE_PARTS,
     ArtefactSettings,
     ComponentsSettings,
     ConnectionSettings,
@@ -51,6 +52,7 @@ from mode_connectivity.reporting.settings import (
     EnsemblesOverTimeFigureSettings,
     EnsembleTableSettings,
     FacesFigureSettings,
+    FigureSettings,
     GeometryFigureSettings,
     IteratesFigureSettings,
     IteratesPlaneFigureSettings,
@@ -71,7 +73,14 @@ from mode_connectivity.reporting.settings import (
     VolumesFigureSettings,
     WidthsFigureSettings,
 )
-from mode_connectivity.settings import NonNegative, PositiveFloat, Settings, UserError, nearest
+from mode_connectivity.settings import (
+    Names,
+    NonNegative,
+    PositiveFloat,
+    Settings,
+    UserError,
+    nearest,
+)
 from mode_connectivity.training.recipes import (
     CONTINUED,
     REFERENCE,
@@ -166,13 +175,14 @@ class MachineSettings(Settings):
     """The user's choices that change no number: where things lie and what runs."""
 
     scale: Literal["demo", "paper"] = Field("demo", description="which experiments")
-    select: list[str] = Field(
-        [], description="artefacts or papers that the target all builds; empty: every one"
+    select: list[Annotated[str, Names("artefacts"), Names("figures")]] = Field(
+        [],
+        description="artefacts, papers or figures of your own that the target all builds; empty: "
+        "every one",
     )
     claims: list[str] = Field(
         [],
-        description="files of your own statements, which are judged beside those of the papers; "
-        "resources/claims has the form",
+        description="files of your own statements, which are judged beside those of the papers",
     )
     results: str = Field(
         "results", min_length=1, description="folder of everything the pipeline makes"
@@ -197,17 +207,18 @@ class MachineSettings(Settings):
 
 
 class Config(MachineSettings):
-    """A whole config, checked."""
+    """Where things lie and what runs, then the experiments."""
 
     evaluation: EvaluationSettings = EvaluationSettings()
-    datasets: dict[str, AnyDataset] = Field({})
+    datasets: dict[str, AnyDataset] = Field({}, description="what networks are trained on")
     recipes: dict[str, RecipeSettings] = Field({})
     curves: dict[str, CurveSettings] = Field({})
     planes: dict[str, PlaneSettings] = Field({})
     simplexes: dict[str, SimplexSettings] = Field({})
     geometries: dict[str, GeometrySettings] = Field({})
-    ensembles: dict[str, AnyEnsemble] = Field({})
+    ensembles: dict[str, AnyEnsemble] = Field({}, description="networks that predict together")
     artefacts: ArtefactSettings = ArtefactSettings()
+    figures: dict[str, FigureSettings] = Field({})
 
     def recipe_of_curve(self, name: str) -> RecipeSettings:
         """Return the recipe of the network at the curve's start."""
@@ -329,6 +340,7 @@ SECTIONS: dict[str, Any] = {
     "planes": PlaneSettings,
     "geometries": GeometrySettings,
     "ensembles": AnyEnsemble,
+    "figures": FigureSettings,
 }
 POINTS = (RegressionSettings, TwoSpiralsSettings)
 """Data sets small enough to show a network as a function of its inputs."""
@@ -337,13 +349,17 @@ NAMED = (*SECTIONS, "artefacts")
 
 
 def artefact_names(config: Config) -> list[str]:
-    """Return the artefacts of the config, each row of a table with rows as one of its own."""
-    return _artefact_names(
+    """Return the artefacts of the config, the figures of the user's own among them.
+
+    Each row of a table with rows is one of its own.
+    """
+    of_papers = _artefact_names(
         {
             name: settings and {"rows": getattr(settings, "rows", None)}
             for name, settings in config.artefacts
         }
     )
+    return [*of_papers, *config.figures]
 
 
 def _artefact_names(artefacts: Mapping[str, Any]) -> list[str]:
@@ -358,7 +374,11 @@ def _artefact_names(artefacts: Mapping[str, Any]) -> list[str]:
 
 
 def load_config(
-    user: Mapping[str, Any], root: Path, user_files: Iterable[str | Path] = ()
+    user: Mapping[str, Any],
+    root: Path,
+    user_files: Iterable[str | Path] = (),
+    *,
+    targets: Collection[str] = (),
 ) -> Config:
     """Read and check the config.
 
@@ -367,6 +387,7 @@ def load_config(
         root: the project's folder, with ``config/{scale}/*.yaml``.
         user_files: the YAML files that it was read from, to find what reading them hides: keys
             that are given twice.
+        targets: what can be asked for besides artefacts; no figure is called so.
 
     Raises:
         ConfigError: with all mistakes that could be found.
@@ -386,7 +407,7 @@ def load_config(
             ]
         )
     loader = _Loader(user, sorted((root / "config" / scale).glob("*.yaml")), root)
-    return loader.load()
+    return loader.load(targets)
 
 
 class _Loader:
@@ -434,7 +455,7 @@ class _Loader:
         place = self.places.get((section, name)) or self.places.get((section, ""), USER_FILE)
         self.mistakes.append((place, keys, text))
 
-    def load(self) -> Config:
+    def load(self, targets: Collection[str]) -> Config:
         self.raw["artefacts"] = {
             name: _without_empty(record) for name, record in self.raw["artefacts"].items()
         }
@@ -460,6 +481,7 @@ class _Loader:
         artefacts = self._artefacts()
         checks = _CrossChecks(self.raw, checked, self._say)
         checks.run(artefacts)
+        checks.figure_names(targets)
         checks.selected(_artefact_names(self.raw["artefacts"]))
         if self.mistakes or rest is None:
             raise ConfigError(
@@ -620,6 +642,7 @@ class _CrossChecks:
         self.simplexes: dict[str, SimplexSettings] = checked["simplexes"]
         self.ensembles: dict[str, Any] = checked["ensembles"]
         self.geometries: dict[str, GeometrySettings] = checked["geometries"]
+        self.figures: dict[str, FigureSettings] = checked["figures"]
         self.datasets: dict[str, Any] = checked["datasets"]
         self.raw = raw
         self.faulty: set[Keys] = set()
@@ -706,11 +729,25 @@ class _CrossChecks:
             settings = getattr(artefacts, name)
             if settings is not None:
                 self._artefact(settings, ["artefacts", name])
+        for name, figure in self.figures.items():
+            self._figure(figure, ["figures", name])
+
+    def figure_names(self, targets: Collection[str]) -> None:
+        """Check that no figure of the user's own is called like something else."""
+        papers = {name.split("_", 1)[0] for name in ArtefactSettings.model_fields}
+        for name in self.raw["figures"]:
+            if (paper := name.split("_", 1)[0]) in papers:
+                self.say(
+                    ["figures", name],
+                    f"begins with {paper}, as the artefacts of that paper do: call it otherwise",
+                )
+            elif name in targets:
+                self.say(["figures", name], "is a rule of the pipeline: call it otherwise")
 
     def selected(self, names: list[str]) -> None:
-        """Check that everything in ``select`` is an artefact, a row of one or a paper."""
+        """Check that everything in ``select`` can be asked for: an artefact, a row, a paper."""
         papers = sorted({name.split("_", 1)[0] for name in names})
-        allowed = [*papers, *names]
+        allowed = [*papers, *names, *self.raw["figures"]]
         entries = self.raw.get("select")
         for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, str) and entry not in allowed:
@@ -1352,13 +1389,7 @@ class _CrossChecks:
             if section == "samples":
                 continue
             if section in ("networks", "histories"):
-                reference = self._reference(value, [*path, key])
-                if reference is not None and reference.epoch is not None:
-                    self.say(
-                        [*path, key],
-                        f"{value} is a snapshot; only networks at the end of their training, "
-                        f"recipe/seed, are measured on their own",
-                    )
+                self._trained(value, [*path, key])
             elif self._exists(section, value, [*path, key]):
                 if section == "curves":
                     self._kind(key, value, [*path, key])
@@ -1367,6 +1398,45 @@ class _CrossChecks:
                 elif section == "ensembles":
                     self._collected_by(key, value, [*path, key])
                 self._shows_errors(section, value, [*path, key])
+
+    def _trained(self, text: str, path: list[str]) -> None:
+        """Check that a network is there, at the end of its training."""
+        reference = self._reference(text, path)
+        if reference is not None and reference.epoch is not None:
+            self.say(
+                path,
+                f"{text} is a snapshot; only networks at the end of their training, "
+                f"recipe/seed, are measured on their own",
+            )
+
+    def _figure(self, figure: FigureSettings, path: list[str]) -> None:
+        """Check that what a figure of the user's own shows is there."""
+        for section, key, name in artefact_parts(figure):
+            place = [*path, key]
+            match section:
+                case "networks" | "histories":
+                    self._trained(name, place)
+                case "complexes":
+                    self._complex(name, place)
+                case "samples":
+                    self._sampled(name, place)
+                case _:
+                    if self._exists(section, name, place) and section == "ensembles":
+                        self._measures(name, place)
+
+    def _sampled(self, text: str, path: list[str]) -> None:
+        """Check that points are drawn from a complex with so many connectors."""
+        name, _, count = text.rpartition("/")
+        if not count.isdecimal() or ComplexReference.parse(name) is None:
+            self.say(path, f"{text!r} names no points; write simplex/seed/connectors, as espro/1/2")
+            return
+        simplex = self._complex(name, path)
+        if simplex is not None and int(count) > simplex.connectors:
+            self.say(
+                path,
+                f"found {text}; simplex {name!r} has {simplex.connectors} connectors: lower it, or "
+                "raise that of the simplex",
+            )
 
     def _complex(self, text: str, path: list[str]) -> SimplexSettings | None:
         """Check that a simplex is there; return it if it is without mistakes."""
@@ -1630,6 +1700,10 @@ def _describe_network(recipe: RecipeSettings) -> str:
 
 def artefact_parts(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
     """Yield what an artefact is made of: the section, the key that names it, and its name."""
+    if isinstance(settings, FigureSettings):
+        for key, section in FIGURE_PARTS.items():
+            yield from ((section, key, name) for name in getattr(settings, key))
+        return
     for key in type(settings).model_fields:
         value = getattr(settings, key)
         match key:

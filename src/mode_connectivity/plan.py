@@ -50,6 +50,8 @@ FIGURES = (
     "benton2021_c1",
 )
 """The artefacts that are figures."""
+TARGETS = ("all", "datasets")
+"""What can be asked for besides artefacts, papers and rules."""
 CLAIMS = ("claims.csv", "claims_details.csv", "claims.md")
 """The files of the judged statements."""
 SNAPSHOTS = ("independent", "snapshot", "fast_geometric")
@@ -410,16 +412,18 @@ def selected_artefacts(config: Config, selection: Iterable[str] = ()) -> list[st
 
     Args:
         config: the config.
-        selection: artefacts, rows of them and papers; if empty, those of the key ``select``, and
-            all artefacts where that is empty, too.
+        selection: artefacts, rows of them, papers and figures of the user's own; if empty, those
+            of the key ``select``, and all there are where that is empty, too.
     """
     of_paper = papers(config)
-    entries = [*selection] or config.select or [*of_paper]
+    entries = [*selection] or config.select or [*of_paper, *config.figures]
     return list(dict.fromkeys(name for entry in entries for name in of_paper.get(entry, [entry])))
 
 
 def artefact_settings(config: Config, artefact: str) -> BaseModel:
     """Return the settings of an artefact, or of one row of it."""
+    if artefact in config.figures:
+        return config.figures[artefact]
     base = artefact_base(artefact)
     settings: Any = getattr(config.artefacts, base)
     only: dict[str, Any] = {}
@@ -434,12 +438,22 @@ def artefact_settings(config: Config, artefact: str) -> BaseModel:
     return chosen
 
 
+def artefact_kinds(artefact: str) -> list[str]:
+    """Return the folders of an artefact's files; a figure of the user's own is a figure alone."""
+    base = artefact_base(artefact)
+    is_own = base not in ArtefactSettings.model_fields
+    kinds = {"tables": base in TABLES, "figures": base in FIGURES or is_own}
+    return [kind for kind, is_one in kinds.items() if is_one]
+
+
 def artefact_files(artefact: str) -> list[str]:
     """Return the files of an artefact."""
-    base = artefact_base(artefact)
-    kinds = [("tables", kind) for kind in ("csv", "md", "tex") if base in TABLES]
-    kinds += [("figures", kind) for kind in ("png", "pdf", "csv", "json") if base in FIGURES]
-    return [f"{folder}/{artefact}.{kind}" for folder, kind in kinds]
+    suffixes = {"tables": ("csv", "md", "tex"), "figures": ("png", "pdf", "csv", "json")}
+    return [
+        f"{folder}/{artefact}.{suffix}"
+        for folder in artefact_kinds(artefact)
+        for suffix in suffixes[folder]
+    ]
 
 
 def judged_files(config: Config, wildcards: Wildcards) -> list[str]:
@@ -479,7 +493,6 @@ class Rule:
         methods: of the ensembles that it is for; every one if empty.
         functions: whether it is for ensembles that are shown as functions of their inputs, for
             those that are not, or (nothing) for both.
-        artefacts: those that it is for, with their rows.
     """
 
     name: str
@@ -489,7 +502,6 @@ class Rule:
     log: str
     methods: tuple[str, ...] = ()
     functions: bool | None = None
-    artefacts: tuple[str, ...] = ()
 
     @property
     def paths(self) -> list[str]:
@@ -524,7 +536,7 @@ class Rule:
             case "ensemble":
                 return value in config.ensembles and self.is_for_ensemble(config, value)
             case "artefact":
-                return value in artefact_names(config) and artefact_base(value) in self.artefacts
+                return value in artefacts_of(config, self.name)
         return True
 
 
@@ -726,7 +738,6 @@ RULES: Mapping[str, Rule] = {
             folder="tables",
             outputs=("{artefact}.csv", "{artefact}.md", "{artefact}.tex"),
             log="tables/{artefact}.log",
-            artefacts=TABLES,
         ),
         Rule(
             "make_figure",
@@ -734,7 +745,6 @@ RULES: Mapping[str, Rule] = {
             folder="figures",
             outputs=("{artefact}.png", "{artefact}.pdf", "{artefact}.csv", "{artefact}.json"),
             log="figures/{artefact}.log",
-            artefacts=FIGURES,
         ),
         Rule("judge_claims", (judged_files,), folder="", outputs=CLAIMS, log="claims.log"),
         Rule(
@@ -756,7 +766,8 @@ def ensembles_of(config: Config, rule: str) -> list[str]:
 
 def artefacts_of(config: Config, rule: str) -> list[str]:
     """Return the artefacts that a rule is for, and their rows."""
-    return [name for name in artefact_names(config) if artefact_base(name) in RULES[rule].artefacts]
+    folder = RULES[rule].folder
+    return [name for name in artefact_names(config) if folder in artefact_kinds(name)]
 
 
 # The jobs.

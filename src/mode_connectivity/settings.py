@@ -5,6 +5,7 @@ Nothing here imports torch: Snakemake reads settings while it parses.
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,26 @@ from pydantic import BaseModel, ConfigDict, Field
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 """Unlike pydantic's, finite."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Marks a text of the config, or each of several, that names another block of it.
+
+    Attributes:
+        section: the key below which the block stands, such as ``curves``.
+    """
+
+    section: str
+
+
+DatasetName = Annotated[str, Names("datasets")]
+RecipeName = Annotated[str, Names("recipes")]
+CurveName = Annotated[str, Names("curves")]
+PlaneName = Annotated[str, Names("planes")]
+SimplexName = Annotated[str, Names("simplexes")]
+GeometryName = Annotated[str, Names("geometries")]
+EnsembleName = Annotated[str, Names("ensembles")]
 
 
 class UserError(Exception):

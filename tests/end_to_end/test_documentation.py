@@ -1,5 +1,6 @@
 """What the documentation says, done literally."""
 
+import json
 import os
 import re
 import shlex
@@ -14,17 +15,26 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from pipeline import CHECKOUT, Project, without_executor
+from pipeline import CHECKOUT, Project, copy_checkout, without_executor
 from safetensors.torch import load_file, save_file
 
 from mode_connectivity.__main__ import main
 from mode_connectivity.config import merge
+from mode_connectivity.reporting.artefacts import Results
+from mode_connectivity.reporting.settings import FIGURE_PARTS
 
 DOCS = CHECKOUT / "docs"
 
 
+METHOD = "\n## A method\n"
+"""The last section of adding.md, whose config needs the edits that it shows."""
+
+
 def _blocks(page: str, language: str) -> list[str]:
-    text = (DOCS / page).read_text()
+    return _fenced((DOCS / page).read_text(), language)
+
+
+def _fenced(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
@@ -117,17 +127,19 @@ def flowers(tmp_path: Path) -> Path:
 def adding(flowers: Path) -> Project:
     """A project with everything that adding.md adds, and the data that it speaks of."""
     tmp_path = flowers
-    source, _ = _blocks("adding.md", "python")
-    (tmp_path / "my_networks.py").write_text(source)
+    for source in _blocks("adding.md", "python"):
+        if file := re.match(r"# (\w+\.py)\n", source):
+            (tmp_path / file[1]).write_text(source)
     scope: dict[str, Any] = {}
-    exec(compile(source, "adding.md", "exec"), scope)
+    exec(compile((tmp_path / "my_networks.py").read_text(), "adding.md", "exec"), scope)
     (tmp_path / "weights").mkdir()
     for seed, name in enumerate(("mine", "yours")):
         torch.manual_seed(seed)
         network = scope["two_layers"](input_shape=(3, 32, 32), classes=2, hidden=128)
         save_file(network.state_dict(), tmp_path / "weights" / f"{name}.safetensors")
     config: dict[str, Any] = {}
-    for block in _blocks("adding.md", "yaml"):
+    before, _, _ = (DOCS / "adding.md").read_text().partition(METHOD)
+    for block in _fenced(before, "yaml"):
         if block.startswith("# flowers_claims.yaml"):
             (tmp_path / "flowers_claims.yaml").write_text(block)
         else:
@@ -148,7 +160,7 @@ def test_adding_a_data_set_a_network_a_curve_an_ensemble_and_rows(
     table = pd.read_csv(project.results / "tables" / "garipov2018_table1_flowers.csv")
     assert table[["method", "members", "runs"]].values.tolist() == [["Ind", 1, 3], ["FGE", 2, 3]]
     monkeypatch.chdir(project.folder)
-    _, mixture = _blocks("adding.md", "python")
+    (mixture,) = (code for code in _blocks("adding.md", "python") if "mixture" in code)
     exec(compile(mixture, "adding.md", "exec"), {})
     assert capsys.readouterr().out == "0.0\n"
 
@@ -224,3 +236,88 @@ def test_adding_a_connection_of_two_files_of_weights(adding: Project) -> None:
     figure = pd.read_csv(adding.results / "figures" / "gotmare2018_figure3.csv")
     assert (figure["kind"] == "grid").sum() == 7 * 7
     assert not (figure["kind"] == "iterate").any()
+
+
+def test_adding_a_figure(adding: Project) -> None:
+    adding.make("flowers_flatness", cores=2)
+    figures = adding.results / "figures"
+    shown = pd.read_csv(figures / "flowers_flatness.csv")
+    for kind in ("segment", "bezier"):
+        grid = pd.read_csv(adding.results / "curves" / f"flowers_{kind}" / "grid.csv")
+        worse = max(grid["test_error"].iloc[0], grid["test_error"].iloc[-1])
+        own = shown[shown["curve"] == kind.capitalize()]
+        assert own["t"].tolist() == pytest.approx(grid["t"].tolist())
+        assert own["rise"].tolist() == pytest.approx((grid["test_error"] - worse).tolist())
+    assert Image.open(figures / "flowers_flatness.png").format == "PNG"
+    assert (figures / "flowers_flatness.pdf").read_bytes().startswith(b"%PDF")
+    (panel,) = json.loads((figures / "flowers_flatness.json").read_text())["panels"]
+    assert [series["label"] for series in panel["series"]] == ["Segment", "Bezier"]
+
+
+def test_what_a_figure_can_ask_for_is_there() -> None:
+    text = (DOCS / "adding.md").read_text()
+    rows = re.findall(
+        r"^\| `?([a-z ]+)`? \| (.*) \|$", text.partition("## A figure")[2], re.MULTILINE
+    )
+    assert [key for key, _ in rows] == ["of", "all of them", *FIGURE_PARTS]
+    for key, cell in rows[1:]:
+        asked = re.findall(r"`(\w+)\(name\)`", cell)
+        assert asked, key
+        assert all(callable(getattr(Results, name)) for name in asked)
+
+
+@pytest.fixture
+def method() -> str:
+    _, _, text = (DOCS / "adding.md").read_text().partition(METHOD)
+    return text
+
+
+def spline_coefficients(t: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The natural cubic spline through three points: cubics in t, mirrored at t = 1/2."""
+
+    def first_half(t: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        return np.stack([1 - 5 * t / 2 + 2 * t**3, 3 * t - 4 * t**3, -t / 2 + 2 * t**3], axis=1)
+
+    return np.where(t[:, None] <= 0.5, first_half(t), first_half(1 - t)[:, ::-1])
+
+
+def test_a_method_in_python(method: str, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    (family,) = _fenced(method, "python")
+    example, _ = _blocks("library.md", "python")
+    (line,) = re.findall(r"^curve = Bezier\(.*\)\n", example, flags=re.MULTILINE)
+    scope = {"project": CHECKOUT, "folder": tmp_path}
+    exec(compile(example.replace(line, family), "adding.md", "exec"), scope)
+    grid, curve = scope["grid"], scope["curve"]
+    assert isinstance(grid, pd.DataFrame)
+    coefficients = grid[[f"coefficient_{k}" for k in range(3)]].to_numpy()
+    expected = spline_coefficients(grid["t"].to_numpy())
+    np.testing.assert_allclose(coefficients, expected, atol=1e-12)
+    points = expected @ curve.vertices.double().numpy()
+    np.testing.assert_allclose(grid["norm"], np.linalg.norm(points, axis=1), rtol=1e-5)
+    # The bend has left the segment, and the curve leads around the barrier.
+    assert grid["test_error"].max() < 6
+
+
+def test_a_method_as_a_kind_of_curve(method: str, adding: Project, tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    (diff,) = _fenced(method, "diff")
+    subprocess.run(["patch", "-p1"], cwd=checkout, input=diff, text=True, check=True)
+    project = Project(adding.folder, checkout)
+    (block,) = _fenced(method, "yaml")
+    project.configure(yaml.safe_load(block))
+    (command,) = re.findall(r"`snakemake --cores 2 (\S+)`", method)
+    project.make(command, cores=2)
+    figure = pd.read_csv(project.results / "figures" / "flowers_flatness.csv")
+    assert figure["curve"].unique().tolist() == ["Segment", "Bezier", "Spline"]
+    curve = project.results / "curves" / "flowers_spline"
+    grid = pd.read_csv(curve / "grid.csv")
+    expected = spline_coefficients(grid["t"].to_numpy())
+    coefficients = grid[[f"coefficient_{k}" for k in range(3)]]
+    np.testing.assert_allclose(coefficients, expected, atol=1e-12)
+    vertices = load_file(curve / "vertices.safetensors").values()
+    stacked = np.concatenate([v.double().numpy().reshape(3, -1) for v in vertices], axis=1)
+    norms = np.linalg.norm(expected @ stacked, axis=1)
+    np.testing.assert_allclose(grid["norm"], norms, rtol=1e-5)
+    # The bend was trained: it has left the middle of the segment, if little where all is easy.
+    assert np.linalg.norm(stacked[1] - (stacked[0] + stacked[2]) / 2) > 1e-4

@@ -300,7 +300,10 @@ def texts(model: Any, valid: Mapping[str, Any], **changes: Any) -> list[str]:
         ({"epochs": "2.5"}, "epochs: found '2.5'; it must be an integer"),
         ({"epochs": 20.0}, "epochs: found 20.0; it must be an integer"),
         ({"epochs": -5}, "epochs: found -5; it must be greater than 0"),
-        ({"epochs": None}, "epochs: is missing; give an integer"),
+        (
+            {"epochs": None},
+            "epochs: is missing; give an integer (passes over the training set)",
+        ),
         ({"checkpoints": 3}, "checkpoints: found 3; it must be a list of integers; write [3]"),
         (
             {"checkpoints": ["3"]},
@@ -382,7 +385,7 @@ def texts(model: Any, valid: Mapping[str, Any], **changes: Any) -> list[str]:
         ({"schedule": {"hold": 0.5}}, "schedule.name: is missing; give one of constant, ..."),
         (
             {"schedule": {"name": "step", "factor": 0.1}},
-            "schedule.milestones: is missing; give a list of integers",
+            "schedule.milestones: is missing; give a list of integers (finished epochs)",
         ),
         (
             {"schedule": {"name": "step", "factor": 0.1, "milestones": []}},
@@ -390,7 +393,7 @@ def texts(model: Any, valid: Mapping[str, Any], **changes: Any) -> list[str]:
         ),
         (
             {"schedule": {"name": "step", "milestones": [1]}},
-            "schedule.factor: is missing; give a number (0.2 for Gotmare et al. 2018)",
+            "schedule.factor: is missing; give a number (of the learning rate, each time it falls)",
         ),
         (
             {"schedule": {"name": "step", "factor": 0.1, "milestones": [60, "5e1"]}},
@@ -450,7 +453,7 @@ def test_key_of_an_inner_block_is_sent_there() -> None:
         (
             {"mean": [0.5], "sdt": [1.0]},
             [
-                "normalisation.std: is missing; give a list of numbers",
+                "normalisation.std: is missing; give a list of numbers (what is divided by)",
                 "normalisation.sdt: unknown key; allowed: mean, std; did you mean 'std'?",
             ],
         ),
@@ -483,7 +486,16 @@ SOURCES = (
             "digits",
             f": found 'digits'; it must be a block with the key source, one of {SOURCES}",
         ),
-        (DATASETS, {"source": "ptb"}, "title: is missing; give a text"),
+        (
+            DATASETS,
+            {"source": "ptb"},
+            "title: is missing; give a text (the name printed in tables)",
+        ),
+        (
+            DATASETS,
+            {"title": "a", "source": "regression", "intervals": 3},
+            "intervals: found 3; it must be a list of lists of numbers; write [3]",
+        ),
         # Each source has keys of its own.
         (
             DATASETS,
@@ -616,6 +628,9 @@ def test_names_below_rows_are_texts() -> None:
     ]
     assert texts(ArtefactSettings, {}, garipov2018_table2={"rows": {}}) == [
         "garipov2018_table2.rows: is empty; give named blocks (name: block)"
+    ]
+    assert texts(ArtefactSettings, {}, gotmare2018_figure1={"connections": ["a"]}) == [
+        "gotmare2018_figure1.connections: found ['a']; it must be named texts (name: text)"
     ]
 
 

@@ -448,6 +448,44 @@ def test_an_edited_network_of_the_users_own_reruns_what_uses_it(project) -> None
     }
 
 
+def test_a_figure_of_the_users_own_is_drawn_again_where_its_file_is_edited(project) -> None:
+    drawings = project.folder / "drawings.py"
+    drawings.write_text(DRAWINGS)
+    shown = {
+        "draw": "drawings.py:draw",
+        "title": "Mine",
+        "caption": "What.",
+        "curves": ["lstm_bezier"],
+    }
+    project.configure({"figures": {"mine": shown}})
+    assert outdated(project, "mine") == {"figures/mine"}
+    project.make("mine")
+    assert outdated(project, "mine") == set()
+    replace(drawings, "# Black.", "# Red.")
+    assert outdated(project, "mine") == set()
+    replace(drawings, '"k"', '"r"')
+    assert outdated(project, "mine") == {"figures/mine"}
+    drawings.write_text(f"import no_such_module\n{DRAWINGS}")
+    failed = project.run("mine")
+    assert failed.returncode
+    told = f"error: figure 'drawings.py:draw' cannot be imported: {drawings}, line 1: "
+    assert f"{told}ModuleNotFoundError: No module named 'no_such_module'" in failed.stdout
+    assert "Traceback" not in project.log("figures/mine.log")
+
+
+DRAWINGS = """
+from mode_connectivity.reporting.style import COLUMN_WIDTH, new_figure
+
+
+def draw(results):
+    figure = new_figure(COLUMN_WIDTH, 2.0)
+    grid = results.curve_grid("lstm_bezier")
+    # Black.
+    figure.subplots().plot(grid["t"], grid["test_nll"], color="k")
+    return figure, grid[["t", "test_nll"]]
+"""
+
+
 def test_other_weights_of_the_users_own_rerun_what_uses_them(project) -> None:
     folder = project.folder / "weights"
     (folder / "mine.safetensors").write_bytes((folder / "yours.safetensors").read_bytes())

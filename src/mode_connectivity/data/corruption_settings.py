@@ -40,19 +40,21 @@ PUBLISHED_FOLDERS = {"cifar10": "CIFAR-10-C", "cifar100": "CIFAR-100-C"}
 
 
 class CorruptionSettings(Settings):
-    """Where the corrupted test images of a data set come from.
+    """Where the corrupted test images of a data set come from, for evaluation under shift."""
 
-    Attributes:
-        source: ``published`` reads ``{corruption}.npy`` and ``labels.npy``; ``generated`` corrupts
-            the test images here; ``auto`` reads published files where their folder is there.
-        folder: The folder of the published files below the data root; ``CIFAR-10-C`` or
-            ``CIFAR-100-C`` for these data sets if left out.
-        seed: Of the random parts of what is generated.
-        examples: So many test images, from the first on, are corrupted and evaluated; all if left
-            out.
-    """
-
-    source: Literal["auto", "published", "generated"] = "auto"
-    folder: str | None = None
-    seed: int = Field(default=0, ge=0)
-    examples: PositiveInt | None = None
+    source: Literal["auto", "published", "generated"] = Field(
+        "auto",
+        description="published reads {corruption}.npy and labels.npy; generated corrupts the test "
+        "images here; auto reads published files where their folder is there",
+    )
+    folder: str | None = Field(
+        None,
+        description="of the published files, below the data root; left out, CIFAR-10-C or "
+        "CIFAR-100-C for these data sets",
+    )
+    seed: int = Field(0, ge=0, description="of the random parts of what is generated")
+    examples: PositiveInt | None = Field(
+        None,
+        description="so many test images, from the first on, are corrupted and evaluated; left "
+        "out, all",
+    )

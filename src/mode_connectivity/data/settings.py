@@ -8,9 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from mode_connectivity.data.corruption_settings import PUBLISHED_FOLDERS, CorruptionSettings
-from mode_connectivity.settings import PositiveFloat, Settings
+from mode_connectivity.settings import NonNegative, PositiveFloat, Settings
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+Title = Annotated[str, Field(min_length=1, description="the name printed in tables")]
 
 CHANNELS = {"digits": 1, "mnist": 1, "cifar10": 3, "cifar100": 3}
 """Channels of the sources whose images are known before they are read."""
@@ -19,8 +20,8 @@ CHANNELS = {"digits": 1, "mnist": 1, "cifar10": 3, "cifar100": 3}
 class Normalisation(Settings):
     """Mean and standard deviation of each channel, of pixels scaled to [0, 1]."""
 
-    mean: list[FiniteFloat] = Field(min_length=1)
-    std: list[PositiveFloat] = Field(min_length=1)
+    mean: list[FiniteFloat] = Field(min_length=1, description="what is subtracted")
+    std: list[PositiveFloat] = Field(min_length=1, description="what is divided by")
 
     @model_validator(mode="after")
     def _same_length(self) -> Self:
@@ -41,39 +42,55 @@ NORMALISATIONS = {
 
 
 class DatasetSettings(Settings):
-    """One image data set: where it comes from and how its pixels are scaled.
+    """Images in memory: where they come from and how their pixels are scaled."""
 
-    Attributes:
-        title: The name printed in tables, such as "CIFAR-10".
-        source: What is read. ``digits`` ships with scikit-learn; ``image_folder`` is a tree
-            ``{train,test}/<class>/<image>``; the others are read in torchvision's layout, or
-            else from such a tree.
-        folder: The folder below the data root; required for ``image_folder``. Without it the
-            others are looked for in the data root itself and in its subfolder ``{source}``.
-        image_size: Images are resized to this many pixels square, bilinearly (enlarging
-            interpolates, shrinking also averages); without it they keep their size.
-        normalisation: Constants taken from the papers' code (``vgg``, ``resnet``), the usual
-            ones of MNIST (``mnist``), those of the training images (``data``), none beyond
-            scaling to [0, 1] (``unit``), or explicit ones.
-        test_fraction: The part of ``digits`` that becomes the test set, the same in each class.
-        split_seed: Fixes the split of ``digits`` and the order in which the images of a folder
-            tree are stored.
-        validation: This many of the last training images take the place of the test set, as in
-            Garipov et al.'s code without ``--use_test`` (there 5,000); 0 keeps the test set.
-        training_images: The first this many training images are used, of those that are left to
-            train on; without it, all of them.
-        corruptions: Where the corrupted test images come from, for evaluation under shift.
-    """
-
-    title: str = Field(min_length=1)
-    source: Literal["digits", "mnist", "cifar10", "cifar100", "image_folder"]
-    folder: str | None = None
-    image_size: int | None = Field(default=None, ge=1)
-    normalisation: Literal["vgg", "resnet", "mnist", "data", "unit"] | Normalisation = "data"
-    test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    split_seed: int = Field(default=0, ge=0, lt=2**32)
-    validation: int = Field(default=0, ge=0)
-    training_images: int | None = Field(default=None, ge=1)
+    title: Title
+    source: Literal["digits", "mnist", "cifar10", "cifar100", "image_folder"] = Field(
+        description="digits ships with scikit-learn; image_folder is a tree "
+        "{train,test}/<class>/<image>; the others are read in torchvision's layout, or else from "
+        "such a tree"
+    )
+    folder: str | None = Field(
+        None,
+        description="the folder below the data root, required for image_folder; left out, the "
+        "others are looked for in the data root itself and in its subfolder {source}",
+    )
+    image_size: int | None = Field(
+        None,
+        ge=1,
+        description="images are resized to this many pixels square, bilinearly (enlarging "
+        "interpolates, shrinking also averages); left out, they keep their size",
+    )
+    normalisation: Literal["vgg", "resnet", "mnist", "data", "unit"] | Normalisation = Field(
+        "data",
+        description="constants of the papers' code (vgg, resnet), the usual ones of MNIST (mnist), "
+        "those of the training images (data), none beyond scaling to [0, 1] (unit), or your own",
+    )
+    test_fraction: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="the part of digits that becomes the test set, the same in each class",
+    )
+    split_seed: int = Field(
+        0,
+        ge=0,
+        lt=2**32,
+        description="fixes the split of digits and the order in which the images of a folder tree "
+        "are stored",
+    )
+    validation: int = Field(
+        0,
+        ge=0,
+        description="so many of the last training images take the place of the test set, as in "
+        "Garipov et al.'s code without --use_test (there 5,000); 0 keeps the test set",
+    )
+    training_images: int | None = Field(
+        None,
+        ge=1,
+        description="so many training images are used, the first of those that are left to train "
+        "on; left out, all of them",
+    )
     corruptions: CorruptionSettings = CorruptionSettings()
 
     @property
@@ -114,30 +131,36 @@ class DatasetSettings(Settings):
 
 
 class ImageFilesSettings(Settings):
-    """A data set of image files that is too large for memory: read from disk batch by batch.
+    """Image files that are too many for memory: read from disk batch by batch."""
 
-    Attributes:
-        title: The name printed in tables.
-        source: ``imagenet`` is the ILSVRC 2012 classification set, 1,000 class folders with
-            1,281,167 training and 50,000 validation images, which are the test set of every paper;
-            ``image_files`` is any tree of that form.
-        folder: The folder below the data root that holds ``train/<class>/<image>`` and
-            ``val/<class>/<image>`` (or ``test``); ``imagenet`` if left out.
-        image_size: Side of the square that the network sees, in pixels.
-        resize: To this many pixels the shorter side of a test image is scaled before its centre is
-            cut out. Training images are cut out at random places and sizes instead.
-        normalisation: Mean and standard deviation of each channel; ``vgg`` is ImageNet's.
-        verify: Open every image once while preparing, so that an unreadable one is told before
-            anything is trained; with a million images this takes some minutes.
-    """
-
-    title: str = Field(min_length=1)
-    source: Literal["imagenet", "image_files"]
-    folder: str | None = None
-    image_size: int = Field(default=224, ge=1)
-    resize: int = Field(default=256, ge=1)
-    normalisation: Literal["vgg", "resnet"] | Normalisation = "vgg"
-    verify: bool = True
+    title: Title
+    source: Literal["imagenet", "image_files"] = Field(
+        description="imagenet is the ILSVRC 2012 classification set, 1,000 class folders with "
+        "1,281,167 training and 50,000 validation images, which are the test set of every paper; "
+        "image_files is any tree of that form"
+    )
+    folder: str | None = Field(
+        None,
+        description="the folder below the data root that holds train/<class>/<image> and "
+        "val/<class>/<image> (or test); left out, imagenet",
+    )
+    image_size: int = Field(
+        224, ge=1, description="side of the square that the network sees, in pixels"
+    )
+    resize: int = Field(
+        256,
+        ge=1,
+        description="to so many pixels the shorter side of a test image is scaled before its "
+        "centre is cut out; training images are cut out at random places and sizes instead",
+    )
+    normalisation: Literal["vgg", "resnet"] | Normalisation = Field(
+        "vgg", description="mean and standard deviation of each channel; vgg is ImageNet's"
+    )
+    verify: bool = Field(
+        True,
+        description="open every image once while preparing, so that an unreadable one is told "
+        "before anything is trained; with a million images this takes some minutes",
+    )
 
     @property
     def constants(self) -> Normalisation:
@@ -165,33 +188,42 @@ class TextSettings(Settings):
 
     Words are what white space separates; a line end is a word of its own, ``<eos>``, also that of
     an empty line. The vocabulary is that of the training part.
-
-    Attributes:
-        title: The name printed in tables.
-        source: ``ptb`` reads ``ptb.{train,valid,test}.txt``; ``text_files`` reads
-            ``{train,valid,test}.txt``; ``python_documentation`` is CPython's own documentation of
-            its language (``pydoc_data.topics``), split by topic, in lower case, with each
-            punctuation mark as a word.
-        folder: The folder below the data root that holds the files; without it ``ptb`` is looked
-            for in the data root itself and in its subfolders ``ptb`` and ``simple-examples/data``.
-            Required for ``text_files``.
-        minimum_count: Words that the training part has less often are read as ``<unk>``.
-        unknown_words: What to do with words of the other parts that the vocabulary lacks:
-            ``replace`` reads them as ``<unk>``, ``error`` tells the user.
-        validation_fraction: The share of the topics of ``python_documentation`` for validation;
-            topics that repeat each other's text go to the same part.
-        test_fraction: Likewise for testing.
-        split_seed: Fixes the split of ``python_documentation``.
     """
 
-    title: str = Field(min_length=1)
-    source: Literal["ptb", "text_files", "python_documentation"]
-    folder: str | None = None
-    minimum_count: int = Field(default=1, ge=1)
-    unknown_words: Literal["error", "replace"] = "error"
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    test_fraction: float = Field(default=0.1, gt=0, lt=1)
-    split_seed: int = Field(default=0, ge=0, lt=2**32)
+    title: Title
+    source: Literal["ptb", "text_files", "python_documentation"] = Field(
+        description="ptb reads ptb.{train,valid,test}.txt; text_files reads "
+        "{train,valid,test}.txt; python_documentation is CPython's own documentation of its "
+        "language (pydoc_data.topics), split by topic, in lower case, with each punctuation mark "
+        "as a word"
+    )
+    folder: str | None = Field(
+        None,
+        description="the folder below the data root that holds the files, required for text_files; "
+        "left out, ptb is looked for in the data root itself and in its subfolders ptb and "
+        "simple-examples/data",
+    )
+    minimum_count: int = Field(
+        1, ge=1, description="words that the training part has less often are read as <unk>"
+    )
+    unknown_words: Literal["error", "replace"] = Field(
+        "error",
+        description="what to do with words of the other parts that the vocabulary lacks: replace "
+        "reads them as <unk>, error tells them",
+    )
+    validation_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="the share of the topics of python_documentation for validation; topics that "
+        "repeat each other's text go to the same part",
+    )
+    test_fraction: float = Field(
+        0.1, gt=0, lt=1, description="likewise the share of the topics for testing"
+    )
+    split_seed: int = Field(
+        0, ge=0, lt=2**32, description="fixes the split of python_documentation"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -211,60 +243,64 @@ class TextSettings(Settings):
 class TwoSpiralsSettings(Settings):
     """Two classes in the plane, one on each arm of a spiral (Benton et al. 2021, section 5.3).
 
-    Attributes:
-        title: The name printed in tables.
-        source: ``two_spirals``, drawn as in the authors' notebook; a network for it has one output,
-            the logit of the second class.
-        train_per_class: Training points of each class.
-        test_per_class: Test points of each class.
-        noise: Standard deviation of the noise of both coordinates.
-        seed: Fixes the points.
-        lattice_step: Distance of the points of the lattice on which figures show a network; the
-            notebook's is 0.05.
-        lattice_margin: How far the lattice reaches beyond the training points.
+    Drawn as in the authors' notebook; a network for it has one output, the logit of the second
+    class.
     """
 
-    title: str = Field(min_length=1)
+    title: Title
     source: Literal["two_spirals"]
-    train_per_class: int = Field(default=50, ge=1)
-    test_per_class: int = Field(default=100, ge=1)
-    noise: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    lattice_step: PositiveFloat = 0.2
-    lattice_margin: float = Field(default=3.0, ge=0, allow_inf_nan=False)
+    train_per_class: int = Field(50, ge=1, description="training points of each class")
+    test_per_class: int = Field(100, ge=1, description="test points of each class")
+    noise: NonNegative = Field(
+        1.0, description="standard deviation of the noise of both coordinates"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="fixes the points")
+    lattice_step: PositiveFloat = Field(
+        0.2,
+        description="distance of the points of the lattice on which figures show a network; the "
+        "notebook's is 0.05",
+    )
+    lattice_margin: NonNegative = Field(
+        3.0, description="how far the lattice reaches beyond the training points"
+    )
 
 
 class RegressionSettings(Settings):
     """A function of one variable, seen with noise on three intervals (Izmailov et al. 2019).
 
-    Attributes:
-        title: The name printed in tables.
-        source: ``regression``; the true function is a random network with two hidden layers.
-        intervals: Where inputs are drawn, uniformly, as ``[low, high]``.
-        counts: How many in each; as many again are drawn for testing.
-        noise: Standard deviation of the noise of the targets.
-        target_range: Lowest and highest value of the true function on the intervals.
-        noise_variance: Of the Gaussian likelihood under which networks are measured and inference
-            is made; training minimises half the mean squared error whatever it is.
-        seed: Fixes the function and the points.
-        plot_from: First input at which figures show a function.
-        plot_to: Last one.
-        plot_points: How many, equally spaced.
+    The true function is a random network with two hidden layers.
     """
 
-    title: str = Field(min_length=1)
+    title: Title
     source: Literal["regression"]
     intervals: list[list[FiniteFloat]] = Field(
-        default=[[-7.2, -4.8], [-1.2, 1.2], [4.8, 7.2]], min_length=1
+        [[-7.2, -4.8], [-1.2, 1.2], [4.8, 7.2]],
+        min_length=1,
+        description="where inputs are drawn, uniformly, each as [low, high]",
     )
-    counts: list[Annotated[int, Field(ge=1)]] = Field(default=[115, 136, 149], min_length=1)
-    noise: float = Field(default=0.05, ge=0, allow_inf_nan=False)
-    target_range: list[FiniteFloat] = Field(default=[-0.55, 0.8], min_length=2, max_length=2)
-    noise_variance: PositiveFloat = 0.05
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    plot_from: FiniteFloat = -10.0
-    plot_to: FiniteFloat = 10.0
-    plot_points: int = Field(default=100, ge=2)
+    counts: list[Annotated[int, Field(ge=1)]] = Field(
+        [115, 136, 149],
+        min_length=1,
+        description="how many in each interval; as many again are drawn for testing",
+    )
+    noise: NonNegative = Field(0.05, description="standard deviation of the noise of the targets")
+    target_range: list[FiniteFloat] = Field(
+        [-0.55, 0.8],
+        min_length=2,
+        max_length=2,
+        description="lowest and highest value of the true function on the intervals",
+    )
+    noise_variance: PositiveFloat = Field(
+        0.05,
+        description="of the Gaussian likelihood under which networks are measured and inference is "
+        "made; training minimises half the mean squared error whatever it is",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="fixes the function and the points")
+    plot_from: FiniteFloat = Field(
+        -10.0, description="first input at which figures show a function"
+    )
+    plot_to: FiniteFloat = Field(10.0, description="last input at which they do")
+    plot_points: int = Field(100, ge=2, description="how many inputs, equally spaced")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -291,15 +327,13 @@ class AugmentationSettings(Settings):
 
     Garipov et al.'s transform "VGG" is ``[flip, crop]`` and "ResNet" is ``[crop, flip]``; Gotmare
     et al. describe ``[crop]``.
-
-    Attributes:
-        transforms: ``flip`` mirrors left and right with probability 1/2; ``crop`` pads with black
-            and cuts out a window of the original size at a uniformly drawn place.
-        crop_padding: Width of the black border, in pixels.
     """
 
-    transforms: list[Literal["flip", "crop"]]
-    crop_padding: int = Field(default=4, ge=0)
+    transforms: list[Literal["flip", "crop"]] = Field(
+        description="flip mirrors left and right with probability 1/2; crop pads with black and "
+        "cuts out a window of the original size at a uniformly drawn place"
+    )
+    crop_padding: int = Field(4, ge=0, description="width of the black border, in pixels")
 
     @model_validator(mode="after")
     def _each_transform_once(self) -> Self:

@@ -5,15 +5,27 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from mode_connectivity.settings import Settings
+from mode_connectivity.settings import CurveName, RecipeName, Settings, SimplexName
+
+Seeds = Annotated[
+    list[NonNegativeInt],
+    Field(min_length=1, description="each is one run, at the cost of one budget"),
+]
+Budgets = Annotated[
+    list[PositiveInt],
+    Field(
+        min_length=1,
+        description="sizes of the ensembles that are measured, in seeds whose members they have",
+    ),
+]
 
 
 class CurveEnsembleSettings(Settings):
     """Equally spaced points of a curve as the members of an ensemble (Garipov et al., 4.3)."""
 
     method: Literal["curve_points"]
-    curve: str
-    points: int = Field(50, ge=2)
+    curve: CurveName = Field(description="the curve whose points they are")
+    points: int = Field(50, ge=2, description="how many, both ends among them")
 
 
 class TrainedEnsembleSettings(Settings):
@@ -23,9 +35,11 @@ class TrainedEnsembleSettings(Settings):
     members of k seeds; the runs behind it are disjoint groups of k seeds in the given order.
     """
 
-    recipes: list[str] = Field(min_length=1, description="those of one run, all with its seed")
-    seeds: list[NonNegativeInt] = Field(min_length=1)
-    budgets: list[PositiveInt] = Field([1], min_length=1)
+    recipes: list[RecipeName] = Field(
+        min_length=1, description="those of one run, all with its seed"
+    )
+    seeds: Seeds
+    budgets: Budgets = Field([1])
 
     @property
     def trainings(self) -> Iterator[tuple[str, int]]:
@@ -77,14 +91,14 @@ class CurveSwagEnsembleSettings(SwagSettings):
     """Draws from a Gaussian around the bend of a curve (Benton et al. 2021, figure 2)."""
 
     method: Literal["curve_swag"]
-    curve: str = Field(description="a curve with one bend whose training keeps snapshots")
+    curve: CurveName = Field(description="a curve with one bend whose training keeps snapshots")
 
 
 class SubspaceEnsembleSettings(Settings):
     """Draws from a posterior over the weights in the plane of a curve (Izmailov et al. 2019)."""
 
     method: Literal["subspace"]
-    curve: str = Field(description="a curve with trained bends")
+    curve: CurveName = Field(description="a curve with trained bends")
     samples: PositiveInt = Field(1000, description="length of the chain")
     temperature: PositiveFloat = Field(
         1.0, allow_inf_nan=False, description="the likelihood counts to the power of its inverse"
@@ -112,15 +126,15 @@ class SimplexEnsembleSettings(Settings):
     """
 
     method: Literal["simplex"]
-    simplex: str = Field(description="a simplex; each seed's is one component")
+    simplex: SimplexName = Field(description="a simplex; each seed's is one component")
     connectors: NonNegativeInt = Field(
         description="how many of its connectors are used; 0, its modes alone, is a deep ensemble"
     )
     points: PositiveInt | None = Field(
         None, description="members of each component, the first of the simplex's points; empty: all"
     )
-    seeds: list[NonNegativeInt] = Field(min_length=1)
-    budgets: list[PositiveInt] = Field([1], min_length=1)
+    seeds: Seeds
+    budgets: Budgets = Field([1])
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,17 +1,20 @@
 """How points of weight space are evaluated, as data."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from mode_connectivity.settings import Settings
-from mode_connectivity.training.recipes import FILE_WITHOUT_RECIPE, is_weight_file
+from mode_connectivity.settings import EnsembleName, Names, RecipeName, Settings
+from mode_connectivity.training.recipes import FILE_WITHOUT_RECIPE, RecipeOfFiles, is_weight_file
 
 
 class EvaluationSettings(Settings):
     """What is measured at every point, and on which images."""
 
-    batch_size: PositiveInt = 500
+    batch_size: PositiveInt = Field(
+        500,
+        description="examples of a forward pass; batch-norm statistics are means over such batches",
+    )
     augment_statistics: bool = Field(
         True,
         description="re-estimate batch-norm statistics on augmented training images, on which the "
@@ -27,15 +30,15 @@ class EvaluationSettings(Settings):
 class PlaneSettings(Settings):
     """A plane through three points of weight space, and the lattice at which it is evaluated."""
 
-    start: str = Field(
+    start: Annotated[RecipeName, Names("simplexes")] = Field(
         description="origin: a network, as recipe/seed or recipe/seed@epoch, or a vertex of a "
         "simplex, as simplex/seed:w0 or simplex/seed:t1"
     )
-    end: str = Field(description="the second network, along the first axis")
-    recipe: str | None = Field(
-        None, description="the network and the data set, where start or end is a file of weights"
+    end: Annotated[RecipeName, Names("simplexes")] = Field(
+        description="likewise the second one, along the first axis"
     )
-    third: str = Field(
+    recipe: RecipeOfFiles = None
+    third: Annotated[RecipeName, Names("simplexes"), Names("curves")] = Field(
         description="a third network or vertex, or the name of a curve for its first bend"
     )
     points: int = Field(21, ge=2, description="lattice points a side")
@@ -45,11 +48,11 @@ class PlaneSettings(Settings):
         allow_inf_nan=False,
         description="around the triangle, as a share of its sides",
     )
-    iterates: str | None = Field(
+    iterates: RecipeName | None = Field(
         None,
         description="a training, recipe/seed, whose snapshots are projected onto the plane",
     )
-    samples: str | None = Field(
+    samples: EnsembleName | None = Field(
         None,
         description="an ensemble of the method curve_swag: its samples of the bend that is the "
         "third point are projected onto the plane",
@@ -65,7 +68,7 @@ class PlaneSettings(Settings):
 class GeometrySettings(Settings):
     """Points of weight space whose distances from each other are measured."""
 
-    points: dict[str, str] = Field(
+    points: dict[str, Annotated[RecipeName, Names("curves")]] = Field(
         min_length=2,
         description="a label, and a network as recipe/seed or recipe/seed@epoch, or the name of a "
         "curve for its first bend",

@@ -6,16 +6,14 @@ without torch.
 
 import ast
 import importlib
-import importlib.util
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mode_connectivity.own_functions import FORM, find_function, functions_in, load_function
 from mode_connectivity.settings import UserError, nearest
 
 if TYPE_CHECKING:
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., torch.nn.Module]")
 
 _GIVEN_BY_THE_DATA_SET = ("input_shape", "classes")
-_OWN_NETWORK = (
-    "a network of your own is written package.module:function or path/to/file.py:function"
-)
 
 
 @dataclass(frozen=True)
@@ -52,12 +47,14 @@ class NetworkSpecification:
         title: what tables and figures call it.
         options: its options by name, in the order of its signature.
         path: the file that defines it.
+        docstring: of its function.
     """
 
     name: str
     title: str
     options: dict[str, Option]
     path: Path
+    docstring: str
 
 
 def network(*, title: str) -> Callable[[Function], Function]:
@@ -100,18 +97,16 @@ def specification(name: str) -> NetworkSpecification:
         if name not in networks:
             raise UserError(
                 f"network {name!r} is unknown; networks: {', '.join(networks)}"
-                f"{nearest(name, networks)}; {_OWN_NETWORK}"
+                f"{nearest(name, networks)}; a network of your own is written {FORM}"
             )
         return networks[name]
-    place, _, function = name.rpartition(":")
-    path = _file(name, place) if _is_path(place) else _module_file(name, place)
-    functions = {node.name: node for node in _functions(path)}
-    if function not in functions:
-        raise UserError(
-            f"network {name!r}: {path} defines no function {function!r} at its top level; "
-            f"functions: {', '.join(functions) or 'none'}{nearest(function, functions)}"
-        )
-    return _specify(name, functions[function], path)
+    function, path = find_function(name, "network")
+    return _specify(name, function, path)
+
+
+def in_words(option: Option) -> str:
+    """Say which values an option allows."""
+    return _in_words(ast.parse(option.annotation, mode="eval").body)
 
 
 def check_options(name: str, options: Mapping[str, object]) -> list[str]:
@@ -163,14 +158,12 @@ def build(
     from torch.nn import Module
 
     found = specification(name)
-    place, _, function = name.rpartition(":")
-    if not place:
-        module = importlib.import_module(f"{__package__}.{found.path.stem}")
-    elif _is_path(place):
-        module = _load(found.path)
+    if ":" in name:
+        function = load_function(name, "network")
     else:
-        module = importlib.import_module(place)
-    built = getattr(module, function)(input_shape=input_shape, classes=classes, **options)
+        module = importlib.import_module(f"{__package__}.{found.path.stem}")
+        function = getattr(module, name)
+    built = function(input_shape=input_shape, classes=classes, **options)
     if not isinstance(built, Module):
         raise UserError(
             f"network {name!r}: the function returned {type(built).__name__}; "
@@ -183,7 +176,7 @@ def build(
 def _registered() -> dict[str, NetworkSpecification]:
     networks: dict[str, NetworkSpecification] = {}
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        for function in _functions(path):
+        for function in functions_in(path):
             if _decoration(function) is None:
                 continue
             if function.name in networks:
@@ -193,14 +186,6 @@ def _registered() -> dict[str, NetworkSpecification]:
                 )
             networks[function.name] = _specify(function.name, function, path)
     return networks
-
-
-def _functions(path: Path) -> Iterator[ast.FunctionDef]:
-    try:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
-    except (SyntaxError, ValueError) as error:
-        raise UserError(f"{path} is not valid Python: {error}") from error
-    return (node for node in tree.body if isinstance(node, ast.FunctionDef))
 
 
 def _decoration(function: ast.FunctionDef) -> ast.Call | None:
@@ -240,7 +225,8 @@ def _specify(name: str, function: ast.FunctionDef, path: Path) -> NetworkSpecifi
         options[argument.arg] = Option(
             _config_type(argument.annotation), list(value) if isinstance(value, tuple) else value
         )
-    return NetworkSpecification(name, _title(where, function), options, path)
+    docstring = ast.get_docstring(function) or ""
+    return NetworkSpecification(name, _title(where, function), options, path, docstring)
 
 
 def _title(where: str, function: ast.FunctionDef) -> str:
@@ -323,53 +309,3 @@ def _hint(annotation: ast.expr, value: object) -> str:
         return ""
     # YAML 1.1 takes a number without a point, such as 5e-2, for a text.
     return f", without quotes and with a point: {number}"
-
-
-def _is_path(place: str) -> bool:
-    return place.endswith(".py") or "/" in place or "\\" in place
-
-
-def _file(name: str, place: str) -> Path:
-    path = Path(place).expanduser().resolve()
-    if not path.is_file():
-        neighbours = [neighbour.name for neighbour in path.parent.glob("*.py")]
-        raise UserError(
-            f"network {name!r}: there is no file {path}{nearest(path.name, neighbours)}; "
-            f"a relative path starts from the working directory, {Path.cwd()}"
-        )
-    return path
-
-
-def _module_file(name: str, module: str) -> Path:
-    # importlib would import the packages above a module to find it, and they may import torch.
-    package, *inner = module.split(".")
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
-    candidates: list[Path] = []
-    if spec is not None and inner:
-        for location in spec.submodule_search_locations or ():
-            inside = Path(location, *inner)
-            candidates += [inside.with_name(f"{inside.name}.py"), inside / "__init__.py"]
-    elif spec is not None and spec.origin is not None:
-        candidates.append(Path(spec.origin))
-    for candidate in candidates:
-        if candidate.suffix == ".py" and candidate.is_file():
-            return candidate
-    raise UserError(
-        f"network {name!r}: there is no Python module {module!r} on Python's path; "
-        f"install it, or write path/to/file.py:function; {_OWN_NETWORK}"
-    )
-
-
-def _load(path: Path) -> ModuleType:
-    # Dataclasses look their module up by its name; the bare stem could shadow another module.
-    name = f"network_from_file_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} cannot be loaded as Python; a network's file ends in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from mode_connectivity.ensembling.predictions import (
     negative_log_likelihood,
     open_tensors,
 )
+from mode_connectivity.own_functions import load_function
 from mode_connectivity.reporting import ensemble_tables, language_models, sampling, tables
 from mode_connectivity.reporting.component_tables import (
     COMPONENT_LAYOUTS,
@@ -29,7 +31,7 @@ from mode_connectivity.reporting.component_tables import (
     regularisation_table,
     sample_errors,
 )
-from mode_connectivity.reporting.curve_titles import CURVE_TITLES, curve_note, curve_title
+from mode_connectivity.reporting.curve_titles import curve_note, curve_title
 from mode_connectivity.reporting.ensemble_tables import (
     METHOD_TITLES,
     EvaluatedMethod,
@@ -76,8 +78,9 @@ from mode_connectivity.reporting.gotmare2018_tables import (
 )
 from mode_connectivity.reporting.published import Pair, load_published
 from mode_connectivity.reporting.rendering import Layout, write_table
-from mode_connectivity.reporting.settings import artefact_base
+from mode_connectivity.reporting.settings import FIGURE_PARTS, artefact_base
 from mode_connectivity.reporting.shift_tables import SHIFT_LAYOUTS, read_shift, shift_table
+from mode_connectivity.reporting.style import styled
 from mode_connectivity.reporting.summaries import read_correct
 from mode_connectivity.reporting.tables import EvaluatedCurve, EvaluatedEnsemble
 from mode_connectivity.reporting.temperature import (
@@ -85,7 +88,7 @@ from mode_connectivity.reporting.temperature import (
     logit_scales,
     two_network_errors,
 )
-from mode_connectivity.settings import UserError
+from mode_connectivity.settings import UserError, nearest
 from mode_connectivity.training.recipes import NetworkReference
 from mode_connectivity.training.schedules import learning_rate
 from mode_connectivity.training.settings import AnySchedule
@@ -98,6 +101,9 @@ Drawing = tuple[Figure, pd.DataFrame]
 @dataclass(frozen=True)
 class Results:
     """The results of a scale, read by the names of the config.
+
+    A figure of the user's own is given them. Only what the settings of the artefact name can be
+    read: whatever else there is may be of another day.
 
     Attributes:
         root: the folder ``results/{scale}``.
@@ -113,17 +119,42 @@ class Results:
         """The artefact's own settings."""
         return dict(self.content["settings"])
 
+    def _facts(self, name: str, *sections: str) -> Mapping[str, Any]:
+        """Return the facts of a part that the settings of the artefact name in some section."""
+        # Of a name in several sections the facts of the first one count.
+        parts = (self.content.get(section, {}) for section in reversed(sections))
+        known = {part: facts for of_section in parts for part, facts in of_section.items()}
+        if name not in known:
+            raise UserError(
+                f"{name!r} is not among the {sections[0]} that are shown: "
+                f"{', '.join(known) or 'none'}{nearest(name, known)}; name it in the config"
+            )
+        facts: Mapping[str, Any] = known[name]
+        return facts
+
     def curve_grid(self, name: str) -> pd.DataFrame:
         """Return the grid of a curve."""
-        return _read(self.root / layout.curve(name) / "grid.csv")
+        return _read(self._curve(name) / "grid.csv")
+
+    def _curve(self, name: str, section: str = "curves") -> Path:
+        self._facts(name, section)
+        return self.root / layout.curve(name)
 
     def members(self, name: str) -> pd.DataFrame:
         """Return the members of an ensemble."""
-        return _read(self.root / layout.ensemble(name) / "members.csv")
+        return _read(self._ensemble(name) / "members.csv")
+
+    def scores(self, name: str) -> pd.DataFrame:
+        """Return the scores of an ensemble at each budget, one row a run."""
+        return _read(self._ensemble(name) / "metrics.csv")
+
+    def _ensemble(self, name: str) -> Path:
+        self._facts(name, "ensembles", "functions")
+        return self.root / layout.ensemble(name)
 
     def curve(self, name: str) -> EvaluatedCurve:
         """Return a curve with its titles and the correctness of every test example."""
-        facts = self.content["curves"][name]
+        facts = self._facts(name, "curves")
         change = {key: facts[key] for key in ("matching", "renormalise") if key in facts}
         grid = self.curve_grid(name)
         return EvaluatedCurve(
@@ -132,24 +163,40 @@ class Results:
             curve=curve_title(facts["kind"], **change),
             grid=grid,
             endpoint_distance=float(grid["distance"].iloc[-1]),
-            correct=read_correct(self.root / layout.curve(name) / "correct.safetensors"),
+            correct=read_correct(self._curve(name) / "correct.safetensors"),
             note=curve_note(**change),
         )
 
-    def plane(self, name: str, title: str) -> Plane:
+    def plane(self, name: str, title: str = "") -> Plane:
         """Return a plane under a title."""
+        self._facts(name, "planes")
         folder = self.root / layout.plane(name)
         return Plane(title, _read(folder / "grid.csv"), _read(folder / "points.csv"))
 
-    def complex_file(self, text: str, name: str) -> pd.DataFrame:
-        """Return a table of a trained simplex, given as simplex/seed."""
+    def volumes(self, text: str) -> pd.DataFrame:
+        """Return the volumes of a complex, simplex/seed, by its number of connectors."""
+        self._facts(text, "complexes")
+        return _read(self._complex(text) / "volumes.csv")
+
+    def distances(self, text: str) -> pd.DataFrame:
+        """Return the distances of the vertices of a complex, simplex/seed, from each other."""
+        self._facts(text, "complexes")
+        return _read(self._complex(text) / "distances.csv")
+
+    def samples(self, text: str) -> pd.DataFrame:
+        """Return the grid of the points drawn from a complex, simplex/seed/connectors."""
+        self._facts(text, "samples")
+        name, _, connectors = text.rpartition("/")
+        return _read(self._complex(name) / f"connectors{connectors}" / "grid.csv")
+
+    def _complex(self, text: str) -> Path:
         reference = ComplexReference.parse(text)
         assert reference is not None
-        return _read(self.root / layout.simplex(reference.simplex, reference.seed) / name)
+        return self.root / layout.simplex(reference.simplex, reference.seed)
 
     def curve_predictions(self, name: str) -> StoredPredictions:
         """Return the test predictions along a curve."""
-        path = self.root / layout.curve(name) / "predictions.safetensors"
+        path = self._curve(name) / "predictions.safetensors"
         if not path.is_file():
             raise UserError(
                 f"{path}: no such file; set predictions: true for the curve {name!r} in the config"
@@ -158,11 +205,11 @@ class Results:
 
     def member_predictions(self, name: str) -> StoredPredictions:
         """Return the test predictions of an ensemble's members."""
-        return StoredPredictions(self.root / layout.ensemble(name) / "predictions.safetensors")
+        return StoredPredictions(self._ensemble(name) / "predictions.safetensors")
 
     def functions(self, name: str, *, regression: bool) -> FunctionSamples:
         """Return an ensemble's members as functions of their inputs."""
-        path = self.root / layout.ensemble(name) / "function_values.safetensors"
+        path = self._ensemble(name) / "function_values.safetensors"
         return FunctionSamples.read(path, regression=regression)
 
     def network_predictions(self, text: str) -> StoredPredictions:
@@ -176,7 +223,7 @@ class Results:
             name: of the ensemble.
             method: what it is called; as in Table 1 of Garipov et al. 2018 if left out.
         """
-        facts = self.content["ensembles"][name]
+        facts = self._facts(name, "ensembles")
         return ensemble_tables.read_method(
             facts["dataset"],
             facts["network"],
@@ -210,7 +257,7 @@ class Results:
 
     def curve_snapshots(self, name: str) -> pd.DataFrame:
         """Return the grids of a curve at the snapshots of its training."""
-        return _read(self.root / layout.curve(name) / "snapshots.csv")
+        return _read(self._curve(name, "snapshots") / "snapshots.csv")
 
     def metrics(self, text: str) -> pd.DataFrame:
         """Return the one row of measurements of a network."""
@@ -220,13 +267,14 @@ class Results:
         """Return which test examples a network classifies correctly, [1, N]."""
         return read_correct(self._network(text) / "evaluation" / "correct.safetensors")
 
-    def _network(self, text: str) -> Path:
+    def _network(self, text: str, section: str = "networks") -> Path:
+        self._facts(text, section)
         reference = NetworkReference.parse(text)
         return self.root / layout.network(reference.recipe, reference.seed)
 
     def history(self, text: str) -> pd.DataFrame:
         """Return the history of a network's training."""
-        return _read(self._network(text) / "history.csv")
+        return _read(self._network(text, "histories") / "history.csv")
 
     def counterparts(self) -> dict[Pair, Pair]:
         """Return the published rows that rows of ours stand beside, where the config names them."""
@@ -242,9 +290,16 @@ class Results:
                 named[ours] = (row["published_as"]["dataset"], row["published_as"]["network"])
         return named
 
-    def title(self, name: str, section: str) -> str:
-        """Return a line that names the network and the data set of a part of the artefact."""
-        facts = self.content[section][name]
+    def title(self, name: str, section: str | None = None) -> str:
+        """Return a line that names the network and the data set of a part of the artefact.
+
+        Args:
+            name: of the part.
+            section: in which it stands, by its key in a figure of the user's own; the first that
+                has such a part if left out.
+        """
+        named = FIGURE_PARTS if section is None else [section]
+        facts = self._facts(name, *(FIGURE_PARTS.get(each, each) for each in named))
         return f"{facts['network']}, {facts['dataset']}"
 
 
@@ -270,8 +325,37 @@ def make_figure(artefact: str, content: Content, root: Path, stem: Path) -> None
         root: the results of the scale.
         stem: path of the files without suffix.
     """
-    figure, numbers = FIGURES[artefact_base(artefact)](Results(root, content))
+    results = Results(root, content)
+    draw = FIGURES.get(artefact_base(artefact), _own_figure)
+    figure, numbers = draw(results)
     save(figure, numbers, stem)
+
+
+def _own_figure(results: Results) -> Drawing:
+    """Draw a figure by the function of the user's own that its settings name.
+
+    Raises:
+        UserError: it cannot be imported, or it returns something else than a figure and its
+            numbers.
+    """
+    name = results.settings["draw"]
+    # A window is of no use here, and there may be no screen.
+    matplotlib.use("agg")
+    drawn = styled(load_function(name, "figure"))(results)
+    match drawn:
+        case (Figure() as figure, pd.DataFrame() as numbers):
+            return figure, numbers
+    raise UserError(
+        f"figure {name!r}: the function returned {_kind(drawn)}; it must return a matplotlib "
+        "Figure and a pandas DataFrame of the numbers that it shows: return figure, numbers"
+    )
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is, of a tuple each of its parts."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_kind, value))})"
+    return type(value).__name__
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -399,7 +483,7 @@ def _figure7(results: Results) -> Drawing:
 def _figure2(results: Results) -> Drawing:
     settings = results.settings
     grids = {
-        CURVE_TITLES[kind]: results.curve_grid(settings[kind])
+        curve_title(kind): results.curve_grid(settings[kind])
         for kind in ("segment", "bezier", "polychain")
     }
     members = results.members(settings["curve_points"])
@@ -426,7 +510,7 @@ def _figure4(results: Results) -> Drawing:
     for kind in ("segment", "polychain", "random_segment"):
         predictions = results.curve_predictions(settings[kind])
         t = results.curve_grid(settings[kind])["t"]
-        paths[CURVE_TITLES[kind]] = two_network_errors(t, predictions, predictions.labels)
+        paths[curve_title(kind)] = two_network_errors(t, predictions, predictions.labels)
     title = results.title(settings["segment"], "curves")
     return figures.garipov2018_figure4(paths, title=title)
 
@@ -602,7 +686,7 @@ def _benton_figure4(results: Results) -> Drawing:
         facts = results.content["complexes"][text]
         complexes.append(
             TrainedComplex(
-                results.complex_file(text, "distances.csv"),
+                results.distances(text),
                 [[facts["labels"][k] for k in simplex] for simplex in facts["simplexes"]],
                 title=results.title(text, "complexes"),
             )
@@ -614,8 +698,8 @@ def _benton_figure5(results: Results) -> Drawing:
     settings = results.settings
     counts = range(1, settings["connectors"] + 1)
     return benton2021_figure5(
-        results.complex_file(settings["complex"], "volumes.csv"),
-        {k: results.complex_file(settings["complex"], f"connectors{k}/grid.csv") for k in counts},
+        results.volumes(settings["complex"]),
+        {k: results.samples(f"{settings['complex']}/{k}") for k in counts},
         accuracy=settings["accuracy"],
         title=results.title(settings["complex"], "complexes"),
     )
@@ -632,9 +716,7 @@ def _benton_figure_a4a(results: Results) -> Drawing:
     settings = results.settings
     names = settings["complexes"]
     volumes = {
-        results.content["complexes"][text]["options"][settings["option"]]: results.complex_file(
-            text, "volumes.csv"
-        )
+        results.content["complexes"][text]["options"][settings["option"]]: results.volumes(text)
         for text in names
     }
     return benton2021_figure_a4a(volumes, title=results.title(names[0], "complexes"))

@@ -5,11 +5,14 @@ from pathlib import Path
 
 from pydantic import Field, TypeAdapter
 
+from mode_connectivity.config import Config
 from mode_connectivity.reporting.settings import artefact_base
 from mode_connectivity.settings import Settings
 from mode_connectivity.yaml_files import read_yaml
 
 CAPTIONS = Path(__file__).parents[3] / "resources" / "captions.yaml"
+YOURS = "Yours"
+"""What reports call the figures of the user's own."""
 
 
 class Caption(Settings):
@@ -22,6 +25,15 @@ class Caption(Settings):
 def load_captions(path: Path = CAPTIONS) -> dict[str, Caption]:
     """Read the captions by artefact."""
     return TypeAdapter(dict[str, Caption]).validate_python(read_yaml(path))
+
+
+def captions_of(config: Config) -> dict[str, Caption]:
+    """Return the captions by artefact, those of the user's own figures among them."""
+    own = {
+        name: Caption(title=figure.title, caption=figure.caption)
+        for name, figure in config.figures.items()
+    }
+    return {**load_captions(), **own}
 
 
 def paper_name(paper: str) -> str:

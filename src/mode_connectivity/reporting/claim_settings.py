@@ -113,8 +113,8 @@ class PaperClaims(Settings):
     """The statements of one paper, in the order in which it makes them."""
 
     paper: str = Field(min_length=1, description="as its artefacts begin, such as garipov2018")
-    title: str = Field(min_length=1)
-    citation: str = Field(min_length=1)
+    title: str = Field(min_length=1, description="of the paper")
+    citation: str = Field(min_length=1, description="its authors, and where it was published")
     claims: dict[str, ClaimSettings] = Field(min_length=1)
 
 

@@ -1,14 +1,5 @@
 """What tables and figures call the curves between two networks."""
 
-CURVE_TITLES = {
-    "segment": "Segment",
-    "random_segment": "Random segment",
-    "bezier": "Bezier",
-    "polychain": "Polychain",
-    "trivial_path": "Trivial path",
-}
-"""By kind of curve."""
-
 
 def curve_title(kind: str, *, matching: str | None = None, renormalise: bool = False) -> str:
     """Return what a table calls a curve.
@@ -18,7 +9,7 @@ def curve_title(kind: str, *, matching: str | None = None, renormalise: bool = F
         matching: by what the units of its end are matched to those of its start, if they are.
         renormalise: whether its points are renormalised.
     """
-    title = CURVE_TITLES[kind]
+    title = kind.replace("_", " ").capitalize()
     if not (matching or renormalise):
         return title
     # Bezier keeps its capital.

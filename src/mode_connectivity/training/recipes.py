@@ -1,12 +1,12 @@
 """Recipes, and the curves between the networks that they train, as data."""
 
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from mode_connectivity.networks import registry
-from mode_connectivity.settings import Settings
+from mode_connectivity.settings import DatasetName, RecipeName, Settings
 from mode_connectivity.training.settings import TrainingSettings
 
 CONTINUED = re.compile(r"(?P<recipe>[a-z][a-z0-9_]*)(?:@(?P<epoch>[1-9][0-9]*))?")
@@ -84,10 +84,10 @@ class InitialisationSettings(Settings):
 class RecipeSettings(Settings):
     """How one network is trained."""
 
-    dataset: str
+    dataset: DatasetName = Field(description="what it is trained on")
     network: NetworkSettings
     title: str = Field("", description="the network's name in tables; empty: its registered one")
-    continues: str | None = Field(
+    continues: RecipeName | None = Field(
         None,
         description="begin with the weights of another recipe's network of the same seed: "
         "recipe@epoch for one of its checkpoints, with the optimiser's state; recipe for its end, "
@@ -158,6 +158,10 @@ class NetworkReference(Settings):
         return f"{self.recipe}/{self.seed}{snapshot}"
 
 
+RecipeOfFiles = Annotated[
+    RecipeName | None,
+    Field(description="the network and the data set, where start or end is a file of weights"),
+]
 CurveKind = Literal["segment", "random_segment", "polychain", "bezier", "trivial_path"]
 TRAINED_KINDS = ("polychain", "bezier")
 ALIGNED_KINDS = ("segment", *TRAINED_KINDS)
@@ -194,16 +198,24 @@ class AlignmentSettings(Settings):
 class CurveSettings(Settings):
     """A curve between two networks, and the grid at which it is evaluated."""
 
-    kind: CurveKind
-    start: str = Field(
+    kind: CurveKind = Field(
+        description="random_segment has the length of the segment and a random direction; "
+        "polychain and bezier have bends, which are trained; trivial_path leads through the origin"
+    )
+    start: RecipeName = Field(
         description="the network at t = 0, as recipe/seed or recipe/seed@epoch, or a file of "
         "weights, path/to/weights.safetensors"
     )
-    end: str = Field(
-        description="the network at t = 1; for a random segment, the one whose distance it has"
+    end: RecipeName = Field(
+        description="the network at t = 1, likewise; for a random segment, the one whose distance "
+        "it has"
     )
-    recipe: str | None = Field(
-        None, description="the network and the data set, where start or end is a file of weights"
+    recipe: RecipeOfFiles = None
+    bends: PositiveInt = Field(1, description="vertices between start and end")
+    training: TrainingSettings | None = Field(
+        None,
+        description="of the bends; what is left out is that of the recipe at the start, but for "
+        "what is kept and recorded on the way",
     )
     alignment: AlignmentSettings | None = Field(
         None,
@@ -215,8 +227,6 @@ class CurveSettings(Settings):
         description="of a segment: where no batch norm follows a layer, give its channels the mean "
         "statistics of the two ends (REPAIR, Jordan et al. 2022)",
     )
-    bends: PositiveInt = 1
-    training: TrainingSettings | None = None
     seed: int = Field(1, ge=0, description="of the training, or of the random direction")
     points: int = Field(121, ge=2, description="equally spaced t at which the curve is evaluated")
     predictions: bool = Field(False, description="keep the test predictions of every point")

@@ -13,7 +13,9 @@ from mode_connectivity.settings import NonNegative, PositiveFloat, Settings
 class OptimiserSettings(Settings):
     """The optimiser, and where its weight decay acts."""
 
-    name: Literal["sgd", "adam"] = "sgd"
+    name: Literal["sgd", "adam"] = Field(
+        "sgd", description="stochastic gradient descent, or Adam with beta 0.9 and 0.999"
+    )
     momentum: NonNegative = Field(0.9, description="of SGD")
     nesterov: bool = Field(False, description="Nesterov's form of the momentum of SGD")
     weight_decay: NonNegative = Field(0.0, description="coefficient of 1/2 ||w||^2 in the loss")
@@ -30,10 +32,18 @@ class OptimiserSettings(Settings):
         return self
 
 
-class Schedule(Settings):
-    """What all schedules have: the learning rate is set anew every epoch or every iteration."""
+Per = Annotated[
+    Literal["epoch", "iteration"], Field(description="how often the learning rate is set anew")
+]
+Minimum = Annotated[NonNegative, Field(description="the lowest learning rate")]
+Factor = Annotated[PositiveFloat, Field(description="of the learning rate, each time it falls")]
+Final = Annotated[NonNegative, Field(description="last learning rate as a factor of the first")]
 
-    per: Literal["epoch", "iteration"] = "epoch"
+
+class Schedule(Settings):
+    """What all schedules have."""
+
+    per: Per = "epoch"
 
 
 class ConstantSchedule(Schedule):
@@ -48,7 +58,7 @@ class PiecewiseLinearSchedule(Schedule):
     name: Literal["piecewise_linear"]
     hold: float = Field(0.5, ge=0.0, le=1.0, description="share of the epochs at the start value")
     decay_until: float = Field(0.9, ge=0.0, le=1.0, description="share at which the fall ends")
-    final: NonNegative = Field(0.01, description="last learning rate as a factor of the first")
+    final: Final = 0.01
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -58,35 +68,35 @@ class PiecewiseLinearSchedule(Schedule):
 
 
 class StepSchedule(Schedule):
-    """Multiplied by a factor after each of the milestones (finished epochs)."""
+    """Multiplied by a factor after each of the milestones: 0.2 for Gotmare et al. 2018."""
 
     name: Literal["step"]
-    milestones: list[PositiveInt] = Field(min_length=1)
-    factor: PositiveFloat = Field(description="0.2 for Gotmare et al. 2018")
+    milestones: list[PositiveInt] = Field(min_length=1, description="finished epochs")
+    factor: Factor
 
 
 class LinearSchedule(Schedule):
     """A straight line from the initial learning rate to a factor of it at the last epoch's end."""
 
     name: Literal["linear"]
-    final: NonNegative = 0.0
+    final: Final = 0.0
 
 
 class CosineSchedule(Schedule):
     """Half a cosine from the initial learning rate down to the minimum."""
 
     name: Literal["cosine"]
-    minimum: NonNegative = Field(0.0, description="learning rate at the end")
+    minimum: Minimum = 0.0
 
 
 class CosineRestartsSchedule(Schedule):
     """SGDR: half a cosine a period, each period longer than the last by the multiplier."""
 
     name: Literal["cosine_restarts"]
-    per: Literal["epoch", "iteration"] = "iteration"
+    per: Per = "iteration"
     period: PositiveInt = Field(description="epochs of the first period")
-    multiplier: PositiveInt = 1
-    minimum: NonNegative = 0.0
+    multiplier: PositiveInt = Field(1, description="of the length, from one period to the next")
+    minimum: Minimum = 0.0
 
 
 class CosineCyclesSchedule(Schedule):
@@ -97,18 +107,18 @@ class CosineCyclesSchedule(Schedule):
     """
 
     name: Literal["cosine_cycles"]
-    per: Literal["epoch", "iteration"] = "iteration"
+    per: Per = "iteration"
     cycles: PositiveInt = Field(description="M of Garipov et al. 2018, the number of snapshots")
-    minimum: NonNegative = 0.0
+    minimum: Minimum = 0.0
 
 
 class CyclicSchedule(Schedule):
     """FGE's triangle: linear down to the minimum in half a period, and up again."""
 
     name: Literal["cyclic"]
-    per: Literal["epoch", "iteration"] = "iteration"
+    per: Per = "iteration"
     period: PositiveInt = Field(description="epochs of a cycle; even")
-    minimum: NonNegative
+    minimum: Minimum
 
     @model_validator(mode="after")
     def _even(self) -> Self:
@@ -125,14 +135,14 @@ class ExponentialSchedule(Schedule):
 
     name: Literal["exponential"]
     hold: NonNegativeInt = Field(description="epochs at the initial learning rate")
-    factor: PositiveFloat
+    factor: Factor
 
 
 class Breakpoint(Settings):
     """A time in a training, and the learning rate there."""
 
     epoch: NonNegative = Field(description="finished epochs, as a decimal number within one")
-    learning_rate: NonNegative
+    learning_rate: NonNegative = Field(description="the one at that time")
 
 
 class BreakpointsSchedule(Schedule):
@@ -234,15 +244,18 @@ class SnapshotRange(Settings):
 class TrainingSettings(Settings):
     """One training: of a network, or of the bends of a curve."""
 
-    epochs: PositiveInt
+    epochs: PositiveInt = Field(description="passes over the training set")
     batch_size: PositiveInt = Field(
         128,
-        description="of a text: parallel streams; one larger than the training set makes one batch "
-        "an epoch",
+        description="examples of a step, or parallel streams of a text; one larger than the "
+        "training set makes one batch an epoch",
     )
-    learning_rate: PositiveFloat
+    learning_rate: PositiveFloat = Field(description="the initial one")
     optimiser: OptimiserSettings = OptimiserSettings()
-    schedule: AnySchedule = PiecewiseLinearSchedule(name="piecewise_linear")
+    schedule: AnySchedule = Field(
+        PiecewiseLinearSchedule(name="piecewise_linear"),
+        description="what becomes of the learning rate",
+    )
     augmentation: AugmentationSettings = AugmentationSettings(transforms=[])
     gradient_clipping: PositiveFloat | None = Field(
         None, description="largest norm of the gradient; a longer one is scaled down to it"

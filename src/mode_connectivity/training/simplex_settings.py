@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from mode_connectivity.settings import NonNegative, Settings, nearest
+from mode_connectivity.settings import NonNegative, RecipeName, Settings, nearest
 from mode_connectivity.training.recipes import (
     FILE_WITHOUT_RECIPE,
     REFERENCE,
@@ -51,12 +51,12 @@ class SimplexSettings(Settings):
     and trained for a low loss and a large volume; what was there before stays fixed.
     """
 
-    modes: list[str] = Field(
+    modes: list[RecipeName] = Field(
         min_length=1,
         description="the networks w0, w1, ...: a recipe, whose network with the seed of the "
         "simplex is taken, recipe/seed, recipe/seed@epoch, or a file of weights",
     )
-    recipe: str | None = Field(
+    recipe: RecipeName | None = Field(
         None, description="the network and the data set, where the first mode is a file of weights"
     )
     connectors: PositiveInt = Field(description="t1, t2, ...: how many are trained")

@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from report_results import SELECTED, make_results
+from report_results import ROOT, SELECTED, make_results
 
+from mode_connectivity.config import load_config
 from mode_connectivity.reporting.captions import load_captions
 from mode_connectivity.reporting.page.build import make_report
 from mode_connectivity.reporting.page.content import Records, describe, duration, settings_text
@@ -233,3 +234,37 @@ def test_a_picture_in_words():
 def test_settings_without_what_is_empty():
     settings = {"b": {"c": None, "d": [], "e": [1, {"f": None, "g": 2}]}, "a": 0}
     assert settings_text(settings) == "b:\n  e:\n  - 1\n  - g: 2\na: 0\n"
+
+
+def test_figures_of_the_users_own_have_a_section(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "drawings.py").write_text("def draw(results): ...\n")
+    make_results(tmp_path)
+    figure = {"draw": "drawings.py:draw", "title": "How flat", "caption": "Less is flatter.",
+              "curves": ["digits_vgg16_bezier"]}  # fmt: skip
+    user = {"select": [*SELECTED, "flatness"], "figures": {"flatness": figure}}
+    config = load_config(user, ROOT)
+    for suffix in (".png", ".pdf", ".csv", ".json"):
+        drawn = tmp_path / "figures" / f"garipov2018_figure1{suffix}"
+        drawn.with_stem("flatness").write_bytes(drawn.read_bytes())
+    make_report(config, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    section = page[page.index('<section id="yours"') : page.index('<section id="misprints"')]
+    assert '<article id="flatness"' in section
+    assert "<p>Less is flatter.</p>" in section
+    assert 'alt="How flat. Less is flatter.' in section
+    assert '<a href="figures/flatness.csv">flatness.csv</a>' in section
+    # Its settings, and those of what it is made of.
+    assert "draw: drawings.py:draw" in section
+    assert "digits_vgg16_bezier:" in section
+    assert '<li><a href="#yours">Yours</a>' in page
+    scorecard = page[
+        page.index('<section id="scorecard"') : page.index('<section id="garipov2018"')
+    ]
+    assert "<h3>Yours</h3>" not in scorecard
+    document = Document(page)
+    assert len(set(document.ids)) == len(document.ids)
+
+
+def test_no_section_where_there_are_no_such_figures(page):
+    assert "yours" not in Document(page).ids

@@ -11,7 +11,13 @@ from jinja2 import Environment, StrictUndefined
 from mode_connectivity.config import Config
 from mode_connectivity.files import write_text
 from mode_connectivity.reporting.artefacts import LAYOUTS
-from mode_connectivity.reporting.captions import Caption, caption_of, load_captions, paper_name
+from mode_connectivity.reporting.captions import (
+    YOURS,
+    Caption,
+    caption_of,
+    captions_of,
+    paper_name,
+)
 from mode_connectivity.reporting.claim_settings import PaperClaims, claim_files, load_claims
 from mode_connectivity.reporting.claims import (
     DOES_NOT_HOLD,
@@ -86,7 +92,7 @@ def make_report(config: Config, results: Path) -> None:
     claims = pd.read_csv(results / "claims.csv", keep_default_na=False, na_values=[""])
     details = pd.read_csv(results / "claims_details.csv")
     records = Records.read(results)
-    captions = load_captions()
+    captions = captions_of(config)
     counts = claims["verdict"].value_counts()
     page = Page(
         scale=scale,
@@ -95,8 +101,11 @@ def make_report(config: Config, results: Path) -> None:
         counts={verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS},
         claim_files=_links(results, (f"claims{end}" for end in (".csv", "_details.csv", ".md"))),
         papers=[
-            _paper(paper, claims, details, artefacts, results, scale, captions, records)
-            for paper in papers
+            *(
+                _paper(paper, claims, details, artefacts, results, scale, captions, records)
+                for paper in papers
+            ),
+            *_yours(config, artefacts, results, captions, records),
         ],
         misprints=lint_published().fillna(""),
         cost=records.cost(records.by_path),
@@ -144,6 +153,19 @@ def _paper(
         claims=tuple(_claims(paper, claims, details, {each.name for each in artefacts})),
         artefacts=tuple(_artefact(each, results, scale, captions, records) for each in own),
     )
+
+
+def _yours(
+    config: Config,
+    artefacts: Sequence[ShownArtefact],
+    results: Path,
+    captions: dict[str, Caption],
+    records: Records,
+) -> Iterable[PaperContent]:
+    own = [each for each in artefacts if each.name in config.figures]
+    if own:
+        shown = (_artefact(each, results, config.scale, captions, records) for each in own)
+        yield PaperContent("yours", YOURS, YOURS, "", claims=(), artefacts=tuple(shown))
 
 
 def _claims(

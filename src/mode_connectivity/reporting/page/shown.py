@@ -8,7 +8,6 @@ from typing import Any
 from mode_connectivity import plan
 from mode_connectivity.config import Config
 from mode_connectivity.reporting.captions import CAPTIONS
-from mode_connectivity.reporting.settings import artefact_base
 
 SECTIONS = {
     "dataset": "datasets",
@@ -57,19 +56,18 @@ def shown_artefacts(config: Config, names: Iterable[str] = ()) -> list[ShownArte
 
 
 def _shown(config: Config, name: str) -> ShownArtefact:
-    base = artefact_base(name)
-    kinds = [("tables", plan.TABLES), ("figures", plan.FIGURES)]
     jobs = plan.jobs_of_artefacts(config, [name])
     own = plan.artefact_settings(config, name)
-    settings: dict[str, Any] = {"artefacts": {name: _as_written(own)}}
+    section = "figures" if name in config.figures else "artefacts"
+    settings: dict[str, Any] = {section: {name: _as_written(own)}}
     for job in jobs:
         for wildcard, value in job.wildcards.items():
-            if (section := SECTIONS.get(wildcard)) is not None:
-                record = getattr(config, section)[value]
-                settings.setdefault(section, {})[value] = _as_written(record)
+            if (part := SECTIONS.get(wildcard)) is not None:
+                record = getattr(config, part)[value]
+                settings.setdefault(part, {})[value] = _as_written(record)
     return ShownArtefact(
         name=name,
-        kinds=tuple(kind for kind, artefacts in kinds if base in artefacts),
+        kinds=tuple(plan.artefact_kinds(name)),
         settings=settings,
         records=tuple(path for job in jobs for path in job.outputs if path.endswith(".json")),
     )
