@@ -17,9 +17,10 @@ BROWSER_INSTALL := apt-get update --quiet=2 && apt-get install --yes --quiet=2 \
 
 .PHONY: reproduce test test-slurm test-browser lint format docs bench clean
 
-## make the environment, run the demo, say where the tables and figures are
+## make the environment, run the demo, say where the report, the tables and the figures are
 reproduce: $(INSTALLED)
 	$(BIN)/snakemake --cores $(CORES) --quiet rules host
+	$(BIN)/python -m mode_connectivity report --workflow
 
 ## make the environment and pass every test
 test: $(INSTALLED)
