@@ -91,6 +91,12 @@ FORMATS: Mapping[str, PublishedFormat] = {
         values=("seconds", "test_error"),
         integers=("components",),
     ),
+    # The middle of a segment: points of accuracy that it falls behind the mean of its ends, and by
+    # how much its loss exceeds theirs.
+    "jordan2022_repair": PublishedFormat(
+        keys=("dataset", "network", "width", "alignment", "renormalised"),
+        values=("accuracy_drop", "loss_barrier"),
+    ),
 }
 
 

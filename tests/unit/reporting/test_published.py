@@ -93,6 +93,20 @@ def test_table1_supports_what_the_paper_says_of_it():
     assert (cells.loc["CIFAR-100", "FGE"] < cells.loc["CIFAR-100", "Ind"]).all()
 
 
+def test_repair_needs_the_permutation_and_the_permutation_repair():
+    """What Jordan et al. 2022 say of their networks; and wide ones leave less to repair."""
+    drops = load_published("jordan2022_repair").set_index(["network", "alignment", "renormalised"])
+    drops = drops["accuracy_drop"].drop("ResNet-20").unstack(["alignment", "renormalised"])
+    both = drops["permuted", "yes"]
+    assert len(drops) == 4 and (both < 5).all()
+    for other in drops.columns.drop(("permuted", "yes")):
+        assert (both < 0.2 * drops[other]).all()
+    widths = load_published("jordan2022_repair").query("network == 'ResNet-20'")
+    assert widths["width"].tolist() == ["1", "2", "4", "8", "16", "32"]
+    assert widths["accuracy_drop"].is_monotonic_decreasing
+    assert widths["loss_barrier"].is_monotonic_decreasing
+
+
 @pytest.mark.parametrize("name", KNOWN_CONTRADICTIONS)
 def test_contradictions_are_the_known_ones(name):
     assert places(contradictions(load_published(name))) == KNOWN_CONTRADICTIONS[name]

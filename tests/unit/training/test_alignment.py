@@ -11,6 +11,7 @@ from mode_connectivity.evaluation.curves import evaluate_family
 from mode_connectivity.evaluation.settings import EvaluationSettings
 from mode_connectivity.settings import UserError
 from mode_connectivity.tensors import load_tensors, save_tensors
+from mode_connectivity.training import curves
 from mode_connectivity.training.alignment import align, check_function, drawn_batches
 from mode_connectivity.training.checkpoints import Progress
 from mode_connectivity.training.curves import CurveSource, open_curve, train_curve
@@ -94,6 +95,24 @@ def test_the_network_has_the_buffers_of_the_start(make_workspace, make_pair, mat
         assert torch.equal(buffer, start[name])
 
 
+def test_both_networks_are_compared_with_the_statistics_of_their_own_trainings(
+    make_workspace, make_pair, monkeypatch
+) -> None:
+    compared = []
+
+    def keep(settings, workspace, first, second):
+        compared.extend({name: t.clone() for name, t in s.items()} for s in (first, second))
+        return second
+
+    source = make_pair("batch_norm")
+    monkeypatch.setattr(curves, "align", keep)
+    open_curve(curve_settings(), source, make_workspace("batch_norm", seed=3))
+    for state, path in zip(compared, (source.start, source.end), strict=True):
+        expected, _ = load_tensors(path)
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize("kind", ["polychain", "bezier"])
 def test_a_trained_curve_ends_in_the_permuted_network(
     tmp_path, make_workspace, make_pair, kind
@@ -137,7 +156,10 @@ def test_two_networks_come_closer(make_workspace, caplog) -> None:
     assert "of 9 units in 2 groups moved" in caplog.text
 
 
-def test_examples_are_drawn_at_random_and_no_more_than_asked_for(make_workspace) -> None:
+def test_examples_are_drawn_at_random_and_no_more_than_asked_for(
+    make_workspace, monkeypatch
+) -> None:
+    monkeypatch.setattr(AlignmentSettings, "batch_size", lambda self, numbers: 16)
     train = make_workspace("plain").dataset.train
     every = torch.cat([inputs for inputs, _ in train.batches(70, window=1)])
 
@@ -196,6 +218,17 @@ def test_a_permutation_that_changes_the_function_is_refused() -> None:
     with pytest.raises(UserError, match=r"changes its outputs, of up to .*leave alignment out"):
         check_function(network, inputs, state, changed)
     check_function(network, inputs, state, state)
+
+
+def test_every_aligned_network_is_checked(make_workspace) -> None:
+    workspace = make_workspace("perceptron", seed=1)
+    state = {name: tensor.clone() for name, tensor in workspace.network.named_parameters()}
+    groups = units_of(workspace).groups
+    other = permute(state, groups, random_permutations(groups))
+    align(AlignmentSettings(), workspace, state, other)
+    workspace.network[1].register_forward_hook(lambda _, __, values: values * torch.arange(5.0))
+    with pytest.raises(UserError, match="changes its outputs"):
+        align(AlignmentSettings(matching="weights"), workspace, state, other)
 
 
 def test_a_recurrent_network_is_refused(make_workspace) -> None:

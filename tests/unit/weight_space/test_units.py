@@ -294,6 +294,27 @@ def test_operations_between_layers_carry_units() -> None:
     assert places(tokens) == {*layer("tokens"), ("output.weight", 1, 20, 1)}
 
 
+class Outer(nn.Module):
+    """Every pair of units of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(192, 4)
+        self.two = nn.Linear(192, 3)
+        self.output = nn.Linear(12, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        flat = inputs.flatten(1)
+        pairs = self.one(flat).unsqueeze(2) * self.two(flat).unsqueeze(1)
+        return self.output(pairs.flatten(1).relu())
+
+
+def test_two_groups_on_one_axis() -> None:
+    one, two = assert_kept(drawn(Outer()))
+    assert places(one) == layer("one") | {("output.weight", 1, 0, 3)}
+    assert places(two) == layer("two") | {("output.weight", 1, 3 * k, 1) for k in range(4)}
+
+
 class Scaled(nn.Module):
     """Units that a constant tells apart."""
 
@@ -330,6 +351,8 @@ def test_everything_that_is_put_out_stays_in_place() -> None:
 
 
 class Attends(nn.Module):
+    """Queries, keys and values of their own, and the weights of the attention in the output."""
+
     def __init__(self, **options) -> None:
         super().__init__()
         self.embed = nn.Linear(3, 8)
@@ -348,6 +371,117 @@ def test_an_attention_of_a_users_own() -> None:
     assert matched.attention == values.attention == "attention"
     assert places(outputs) == {*layer("attention.out_proj"), ("output.weight", 1, 0, 1)}
     assert len(assert_kept(drawn(Attends(bias=False)))) == 4
+
+
+class MixedTokens(Attends):
+    """Keys and values of tokens that two layers have made, which only together can be permuted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys, self.values = nn.Linear(64, 5), nn.Linear(64, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = self.embed(inputs.flatten(2).transpose(1, 2))
+        keys, values = (
+            mix(tokens.transpose(1, 2)).transpose(1, 2) for mix in (self.keys, self.values)
+        )
+        return self.output(self.attention(tokens, keys, values)[0].mean(1))
+
+
+def test_tokens_of_an_attention_stay_in_place() -> None:
+    groups = assert_kept(drawn(MixedTokens()))
+    assert [group.size for group in groups] == [8, 8, 8, 8]
+
+
+class Positions(nn.Module):
+    """Hidden units as the positions of a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(192, 9)
+        self.convolution = nn.Conv1d(1, 5, 3)
+        self.output = nn.Linear(5, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        line = self.hidden(inputs.flatten(1)).unsqueeze(1)
+        return self.output(self.convolution(line).relu().mean(2))
+
+
+def test_units_beside_each_other_stay_in_place() -> None:
+    (group,) = assert_kept(drawn(Positions()))
+    assert places(group) == layer("convolution") | {("output.weight", 1, 0, 1)}
+
+
+class SharedAttends(Attends):
+    """Two attentions with one projection of their values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.MultiheadAttention(8, 4, batch_first=True)
+        self.second.out_proj.weight = self.attention.out_proj.weight
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = self.embed(inputs.flatten(2).transpose(1, 2))
+        tokens = self.attention(tokens, tokens, tokens)[0]
+        return self.output(self.second(tokens, tokens, tokens)[0].mean(1))
+
+
+class MaskOfHeads(Attends):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.zeros(2 * 2, 64, 64))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = self.embed(inputs.flatten(2).transpose(1, 2))
+        return self.output(self.attention(tokens, tokens, tokens, attn_mask=self.mask)[0].mean(1))
+
+
+class WeightsOfHeads(Attends):
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = self.embed(inputs.flatten(2).transpose(1, 2))
+        attended, weights = self.attention(tokens, tokens, tokens, average_attn_weights=False)
+        return self.output(attended.mean(1)) + weights[:, 0].sum([1, 2])[:, None]
+
+
+class OtherLengths(Attends):
+    def __init__(self) -> None:
+        super().__init__(kdim=3, vdim=3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = inputs.flatten(2).transpose(1, 2)
+        return self.output(self.attention(self.embed(tokens), tokens, tokens)[0].mean(1))
+
+
+class MaskOfTokens(Attends):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.randn(64, 64).double())
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = self.embed(inputs.flatten(2).transpose(1, 2))
+        return self.output(self.attention(tokens, tokens, tokens, attn_mask=self.mask)[0].mean(1))
+
+
+def test_a_mask_that_all_heads_share_is_none_of_their_affair() -> None:
+    assert len(assert_kept(drawn(MaskOfTokens()))) == 4
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Attends(add_bias_kv=True), "attention (MultiheadAttention) has keys and values of other"),
+        (Attends(add_zero_attn=True), "attention (MultiheadAttention) has keys and values of oth"),
+        (OtherLengths(), "attention (MultiheadAttention) has keys and values of other lengths"),
+        (MaskOfHeads(), "attention (MultiheadAttention) has a mask for each head"),
+        (WeightsOfHeads(), "attention (MultiheadAttention) puts out the weights of each head"),
+        (SharedAttends(), "second (MultiheadAttention) lets the units of two attentions meet"),
+    ],
+    ids=["bias", "zero", "lengths", "mask", "weights", "shared"],
+)
+def test_refuses_attentions_of_another_form(network, message) -> None:
+    with pytest.raises(UserError) as caught:
+        units_of(network)
+    assert str(caught.value).startswith(f"alignment: module {message}")
 
 
 class Composed(nn.Module):
@@ -459,28 +593,3 @@ def test_refuses_what_cannot_be_traced(network, shape, message) -> None:
         units_of(network, shape)
     assert str(caught.value).startswith(message)
     assert "leave alignment out" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"kdim": 8, "vdim": 4}, "has keys and values of other lengths"),
-        ({"add_bias_kv": True}, "has keys and values of other lengths, or some of its own"),
-        ({"add_zero_attn": True}, "has keys and values of other lengths, or some of its own"),
-    ],
-)
-def test_refuses_attentions_of_another_form(options, message) -> None:
-    network = nn.ModuleDict({"embed": nn.Linear(3, 8)})
-    attention = nn.MultiheadAttention(8, 2, **options)
-
-    class Own(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed, self.attention = network["embed"], attention
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            tokens = self.embed(inputs)
-            return self.attention(tokens, tokens, tokens[..., : attention.vdim])[0]
-
-    with pytest.raises(UserError, match=rf"alignment: module attention .*{message}"):
-        units_of(Own(), (5, 3))
