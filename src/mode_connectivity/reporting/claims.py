@@ -63,6 +63,13 @@ COLUMNS = (
 )
 EVERYTHING = Range()
 
+SCALE_NOTES = {
+    "demo": "At this scale small networks on handwritten digits stand in for the papers': it shows "
+    "that everything works and what such networks do. What it says of a statement is said of them; "
+    "the papers' own networks are those of the paper scale.",
+}
+"""What readers of a scale's verdicts must know."""
+
 DETAIL_COLUMNS = ("claim", "label", "estimate", "low", "high", "uncertainty", "finding")
 
 
@@ -319,13 +326,15 @@ def to_markdown(
         scale: whose results these are.
     """
     lines = [f"# Do the papers' statements hold at the {scale} scale?", "", summary(claims), ""]
+    if scale in SCALE_NOTES:
+        lines += [SCALE_NOTES[scale], ""]
     for paper in papers:
         rows = [
             {
                 "Section": row["section"],
                 "Statement": row["statement"],
                 "Published": row["published"],
-                "Ours": value_text(row),
+                "Ours": "; ".join(filter(None, [value_text(row), _stand_in(row)])),
                 "Holds if": holds_if(row),
                 "Verdict": ": ".join(filter(None, [f"**{row['verdict']}**", row["reason"]])),
             }
@@ -345,6 +354,12 @@ def to_markdown(
         misprints.to_markdown(index=False, disable_numparse=True),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _stand_in(row: pd.Series) -> str:
+    """Say which of ours stands in for the paper's, where there is one quantity."""
+    stands_in = row["stands_in"]
+    return stands_in if row["quantities"] == 1 and isinstance(stands_in, str) else ""
 
 
 def summary(claims: pd.DataFrame) -> str:

@@ -352,6 +352,22 @@ def test_what_stands_in_for_the_papers_is_named(given):
     assert found.stands_in == "Digits, VGG-16 for CIFAR-10, VGG-16"
 
 
+def test_readers_are_told_that_others_stand_in(tmp_path):
+    path = tmp_path / "claims.yaml"
+    path.write_text(
+        CLAIMS.replace("    by: [network]\n    value: rise\n    unit", "    value: rise\n    unit")
+    )
+    row = {"curve": ["Bezier"], "dataset": ["Digits"], "network": ["small"], "rise": [1.0]}
+    named = {"published_dataset": ["CIFAR-10"], "published_network": ["VGG-16"]}
+    table = tmp_path / "made_up.csv"
+    pd.DataFrame(row | named).to_csv(table, index=False)
+    for scale in ("demo", "paper"):
+        write_claims(load_claims([path]), Artefacts({"tables/made_up": table}), scale, tmp_path)
+        text = (tmp_path / "claims.md").read_text()
+        assert "1 points (value alone); Digits, small for CIFAR-10, VGG-16" in text
+        assert ("small networks on handwritten digits stand in" in text) == (scale == "demo")
+
+
 CLAIMS = """
 paper: made2020
 title: Made up

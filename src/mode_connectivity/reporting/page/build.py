@@ -23,6 +23,7 @@ from mode_connectivity.reporting.claims import (
     DOES_NOT_HOLD,
     HOLDS,
     NOT_RUN,
+    SCALE_NOTES,
     UNDECIDED,
     VERDICTS,
     holds_if,
@@ -46,11 +47,6 @@ from mode_connectivity.reporting.published import lint_published
 from mode_connectivity.reporting.settings import artefact_base
 
 SYMBOLS = {HOLDS: "✓", DOES_NOT_HOLD: "✗", UNDECIDED: "?", NOT_RUN: "–"}
-SCALE_NOTES = {
-    "demo": "At this scale small networks on handwritten digits stand in for the papers': it shows "
-    "that everything works and what such networks do. What it says of a statement is said of them; "
-    "the papers' own networks are those of the paper scale.",
-}
 WORKFLOW_REPORT = "workflow.html"
 """Snakemake's own report, beside the page."""
 TABLE_FILES = ("csv", "md", "tex")
