@@ -181,12 +181,24 @@ def test_networks_of_ones_own(
     assert [line.split()[3] for line in commands] == ["connect", "evaluate", "plane", "align"]
     for command in commands:
         assert main(shlex.split(command)[3:]) == 0
-    for name in ("curves", "plane"):
-        assert list(Path().glob(f"*/{name}.png"))
+    (first,) = [line for line in _lines(CHECKOUT / "README.md") if " connect " in line]
+    assert main([*shlex.split(first)[3:], "--output", "as_in_the_readme"]) == 0
+    assert len(list(Path().glob("*/curves.png"))) == 2 and Path("plane/plane.png").exists()
     capsys.readouterr()
     exec(compile(in_python, "own_networks.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "test_error_barrier" in printed and "Bezier" in printed
+
+
+def test_the_report_of_what_there_is(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    (project.results / "report.html").unlink()
+    monkeypatch.chdir(project.folder)
+    (command,) = _commands("python -m mode_connectivity report")
+    assert main(shlex.split(command)[3:]) == 0
+    assert (project.results / "report.html").exists()
 
 
 def test_networks_of_a_recipe(

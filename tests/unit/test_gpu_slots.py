@@ -188,6 +188,7 @@ def test_a_job_that_waits_can_be_stopped(machine) -> None:
     machine.has(A)
     assert machine.device() == A
     job = machine.start(code=LOGGED, LOG=str(machine.folder / "job.log"))
+    assert "job, on " in said(job)
     assert "waiting for a GPU" in said(job)
     job.terminate()
     assert job.wait(timeout=30) == STOPPED
