@@ -22,7 +22,7 @@ Permutations = Sequence[Tensor]
 _Uses = Sequence[tuple[int, Place]]
 """Where groups, by their number, index a tensor."""
 
-_AT_ONCE = 1 << 22
+_AT_ONCE = 1 << 20
 """Numbers that are converted to double precision at a time."""
 _ROUNDING = 1e-10
 """Gains below this share of the largest that a group could have are taken for rounding."""
@@ -222,8 +222,11 @@ def match_activations(
     """
     observed = _Observed(network, units)
     states = [{f"network.{name}": tensor for name, tensor in s.items()} for s in (first, second)]
+    device = next(iter(first.values())).device
     correlations = {
-        reading: _Correlation(group.size) for group in units.groups for reading in group.readings
+        reading: _Correlation(group.size, device)
+        for group in units.groups
+        for reading in group.readings
     }
     for inputs, _ in batches:
         mine, theirs = (functional_call(observed, state, (inputs,)) for state in states)
@@ -291,11 +294,11 @@ class _Reader(fx.Interpreter):
 class _Correlation:
     """Correlations of the values of one network's units with those of another's."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, device: torch.device) -> None:
         self._count = 0
         self._origin: Tensor | None = None
-        self._sums, self._squares = torch.zeros(2, 2, size, dtype=torch.float64)
-        self._products = torch.zeros(size, size, dtype=torch.float64)
+        self._sums, self._squares = torch.zeros(2, 2, size, dtype=torch.float64, device=device)
+        self._products = torch.zeros(size, size, dtype=torch.float64, device=device)
 
     def add(self, first: Tensor, second: Tensor) -> None:
         """Add the values of the same examples, [..., n]."""
@@ -307,18 +310,18 @@ class _Correlation:
                 self._origin = values[:, :1].clone()
             values -= self._origin
             self._count += values.shape[1]
-            self._sums += values.sum(dim=1).cpu()
-            self._squares += torch.linalg.vector_norm(values, dim=1).square().cpu()
-            self._products += (values[0].T @ values[1]).cpu()
+            self._sums += values.sum(dim=1)
+            self._squares += torch.linalg.vector_norm(values, dim=1).square()
+            self._products.addmm_(values[0].T, values[1])
 
     def matrix(self) -> Tensor:
-        """Return them, float64 [n, n]; a unit whose value never changes has none."""
+        """Return them, float64 [n, n] on the CPU; a unit whose value never changes has none."""
         means = self._sums / self._count
         variances = self._squares / self._count - means.square()
         deviations = variances.clamp_min(0.0).sqrt()
         scale = deviations[0].outer(deviations[1])
         covariances = self._products / self._count - means[0].outer(means[1])
-        return torch.where(scale > 0.0, covariances / scale, 0.0)
+        return torch.where(scale > 0.0, covariances / scale, 0.0).cpu()
 
 
 def assign(gains: Sequence[Tensor], heads: int = 1) -> list[Tensor]:
