@@ -19,6 +19,7 @@ from benchmarks import (
     evaluation,
     language_models,
     memory,
+    report,
     simplexes,
     status,
     swag,
@@ -38,6 +39,7 @@ MEASUREMENTS = {
     "checkpoints": checkpoints.measure,
     "status": status.measure,
     "demo": demo.measure,
+    "report": report.measure,
 }
 
 
