@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 CHECKOUT = Path(__file__).parents[1]
+RULE_FILES = sorted((CHECKOUT / "rules").glob("*.smk"))
 SHAPES = ("circle", "cross", "line")
 WORDS = ("a", "black", "cat", "sees", "the", "white", "dog")
 LINES = {"train": 60, "valid": 12, "test": 12}
@@ -535,6 +536,13 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     text = log.read_text()
     assert text.startswith("0\n"), text
     return Project(folder)
+
+
+def rule_blocks() -> dict[str, str]:
+    """The text of every rule that runs a job; what is derived of one belongs to it."""
+    text = "\n".join(path.read_text() for path in RULE_FILES)
+    parts = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def copy_checkout(folder: Path) -> Path:

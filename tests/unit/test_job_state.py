@@ -80,7 +80,11 @@ def test_without_a_lock_and_a_last_word_it_was_killed(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("process", "expected"), [(os.getpid(), "probably running"), (NOBODY, "probably killed")]
+    ("process", "expected"),
+    [
+        pytest.param(os.getpid(), "probably running", id="of this process"),
+        pytest.param(NOBODY, "probably killed", id="of no process"),
+    ],
 )
 @pytest.mark.parametrize("unlocked", ["by the job", "by the file system"])
 def test_where_there_are_no_locks_the_process_tells(

@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 import yaml
-from pipeline import CHECKOUT, RULES, Project, without_executor
-from test_rules import RULE_FILES, blocks
+from pipeline import CHECKOUT, RULE_FILES, RULES, Project, rule_blocks, without_executor
 
 PROFILE = CHECKOUT / "profiles" / "slurm" / "profile.yaml"
 DATASET = "results/demo/datasets/digits8.safetensors"
@@ -16,7 +15,7 @@ CURVE = "results/demo/curves/digits_fully_connected_bezier/grid.csv"
 def rules_with_a_gpu() -> set[str]:
     """Of those that ask for one, and of those that are derived of them."""
     text = "\n".join(path.read_text() for path in RULE_FILES)
-    named = {rule for rule, text in blocks().items() if "gpu=GPUS" in text}
+    named = {rule for rule, text in rule_blocks().items() if "gpu=GPUS" in text}
     pairs = re.findall(r"^use rule (\w+) as (\w+) with:$", text, re.MULTILINE)
     return named | {derived for origin, derived in pairs if origin in named}
 
@@ -31,7 +30,7 @@ def asked(output: str) -> dict[str, dict[str, str]]:
 
 
 def test_every_job_of_a_cluster_says_what_it_needs() -> None:
-    for rule, text in blocks().items():
+    for rule, text in rule_blocks().items():
         if "localrule: True" in text:
             assert "resources:" not in text, rule
             continue

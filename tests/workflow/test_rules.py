@@ -8,19 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pipeline import CHECKOUT, RULES, Project
+from pipeline import CHECKOUT, RULE_FILES, RULES, Project, rule_blocks
 
-RULE_FILES = sorted((CHECKOUT / "rules").glob("*.smk"))
 SCRIPTS = sorted((CHECKOUT / "workflow" / "scripts").glob("*.py"))
 PROFILES = sorted((CHECKOUT / "profiles").glob("*/*.yaml"))
 POLICY = {"rerun-triggers", "rerun-incomplete", "show-failed-logs"}
-
-
-def blocks() -> dict[str, str]:
-    """The text of every rule that runs a job; what is derived of one belongs to it."""
-    text = "\n".join(path.read_text() for path in RULE_FILES)
-    parts = re.split(r"^rule (\w+):$", text, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def test_snakemake_finds_nothing_to_criticise(tmp_path) -> None:
@@ -44,15 +36,15 @@ def test_what_a_run_begins_with_is_in_one_place() -> None:
 def test_each_rule_fingerprints_the_script_it_runs() -> None:
     text = "\n".join(path.read_text() for path in RULE_FILES)
     derived = re.findall(r"^use rule \w+ as (\w+) with:$", text, re.MULTILINE)
-    assert {*blocks(), *derived} == set(RULES)
-    for rule, text in blocks().items():
+    assert {*rule_blocks(), *derived} == set(RULES)
+    for rule, text in rule_blocks().items():
         (script,) = re.findall(r'script:\s+"\.\./workflow/scripts/(\w+\.py)"', text)
         assert re.findall(r'script_code\(\s*"(\w+\.py)"', text) == [script], rule
         assert (CHECKOUT / "workflow" / "scripts" / script).is_file()
 
 
 def test_each_rule_has_a_log_an_environment_and_a_sentence() -> None:
-    for rule, text in blocks().items():
+    for rule, text in rule_blocks().items():
         assert re.match(r'\s+"""[A-Z].*\."""\n', text), rule
         for directive in ("log", "conda"):
             assert re.search(rf"^    {directive}:$", text, re.MULTILINE), rule
@@ -75,12 +67,12 @@ def test_scripts_can_be_imported(path) -> None:
 
 
 def test_every_script_belongs_to_a_rule() -> None:
-    used = re.findall(r"workflow/scripts/(\w+\.py)", "\n".join(blocks().values()))
+    used = re.findall(r"workflow/scripts/(\w+\.py)", "\n".join(rule_blocks().values()))
     assert {path.name for path in SCRIPTS} == set(used)
 
 
 def test_a_rule_asks_for_a_gpu_where_its_script_takes_a_slot_of_one() -> None:
-    for rule, text in blocks().items():
+    for rule, text in rule_blocks().items():
         (script,) = re.findall(r"workflow/scripts/(\w+\.py)", text)
         code = (CHECKOUT / "workflow" / "scripts" / script).read_text()
         selected = re.findall(r"\bselect_device\((.+)\)", code)
