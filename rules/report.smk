@@ -43,6 +43,7 @@ rule make_report:
         "<results>/report.html",
     log:
         "<logs>/report.log",
+    threads: 4
     localrule: True
     conda:
         "../envs/mode_connectivity.yaml"

@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 if __name__ == "__main__":
     with running_job(Path(snakemake.log[0]), snakemake.rule, snakemake.wildcards):
         config = load_config(snakemake.config, Path(snakemake.scriptdir).parents[1])
-        make_report(config, Path(snakemake.output[0]).parent)
+        make_report(config, Path(snakemake.output[0]).parent, threads=snakemake.threads)

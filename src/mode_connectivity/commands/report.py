@@ -1,6 +1,7 @@
 """Judge the papers' statements by what has been made, and show it on one page."""
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_claims(load_claims(claim_files(config.claims)), artefacts, config.scale, results)
     if arguments.workflow:
         _write_workflow(arguments, results / "workflow.html")
-    make_report(config, results)
+    make_report(config, results, threads=os.cpu_count() or 1)
     print(f"{results / 'report.html'}: {len(there)} of {len(files)} tables and figures")
     return 0
 

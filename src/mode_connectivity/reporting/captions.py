@@ -1,6 +1,7 @@
 """Titles and captions of the artefacts, for reports. Nothing here imports torch."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, TypeAdapter
@@ -42,7 +43,7 @@ def paper_name(paper: str) -> str:
     return f"{match[1].capitalize()} et al. {match[2]}" if match else paper
 
 
-def caption_of(artefact: str, captions: dict[str, Caption]) -> Caption:
+def caption_of(artefact: str, captions: Mapping[str, Caption]) -> Caption:
     """Return the caption of an artefact; one row of a table has that of the table.
 
     Args:

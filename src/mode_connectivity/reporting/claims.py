@@ -491,7 +491,9 @@ def _select(frame: pd.DataFrame, rows: str) -> pd.DataFrame:
 
 def _evaluate(frame: pd.DataFrame, expression: str) -> Floats:
     try:
-        values = frame.eval(expression, engine="python")
+        # Each column that pandas is given costs as much as the expression.
+        named = frame.loc[:, [name for name in frame if str(name) in expression]]
+        values = named.eval(expression, engine="python")
     except pd.errors.UndefinedVariableError as error:
         raise NotRunError(_no_column(_undefined(error), frame)) from None
     return np.asarray(values, dtype=float)

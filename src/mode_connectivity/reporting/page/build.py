@@ -1,7 +1,9 @@
 """From the results of a scale to one page: self-contained, with links to the files beside it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -70,7 +72,7 @@ class Page:
     workflow_command: str
 
 
-def make_report(config: Config, results: Path) -> None:
+def make_report(config: Config, results: Path, *, threads: int = 1) -> None:
     """Write ``report.html`` into the results of a scale.
 
     Nothing needs to be complete: what is missing or damaged is named on the page, with the command
@@ -79,16 +81,19 @@ def make_report(config: Config, results: Path) -> None:
     Args:
         config: says which artefacts belong on the page, and what they are made of.
         results: the results of the scale, with ``claims.csv`` and ``claims_details.csv``.
+        threads: how many compress pictures.
 
     Raises:
         UserError: the files of statements have mistakes.
     """
     scale, papers = config.scale, load_claims(claim_files(config.claims))
-    artefacts = shown_artefacts(config)
     claims = pd.read_csv(results / "claims.csv", keep_default_na=False, na_values=[""])
     details = pd.read_csv(results / "claims_details.csv")
     records = Records.read(results)
     captions = captions_of(config)
+    with ThreadPoolExecutor(threads) as pool:
+        read = partial(_artefact, results, scale, captions, records)
+        artefacts = list(pool.map(read, shown_artefacts(config)))
     counts = claims["verdict"].value_counts()
     page = Page(
         scale=scale,
@@ -97,11 +102,8 @@ def make_report(config: Config, results: Path) -> None:
         counts={verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS},
         claim_files=_links(results, (f"claims{end}" for end in (".csv", "_details.csv", ".md"))),
         papers=[
-            *(
-                _paper(paper, claims, details, artefacts, results, scale, captions, records)
-                for paper in papers
-            ),
-            *_yours(config, artefacts, results, captions, records),
+            *(_paper(paper, claims, details, artefacts) for paper in papers),
+            *_yours([each for each in artefacts if each.name in config.figures]),
         ],
         misprints=lint_published().fillna(""),
         cost=records.cost(records.by_path),
@@ -134,34 +136,21 @@ def _paper(
     paper: PaperClaims,
     claims: pd.DataFrame,
     details: pd.DataFrame,
-    artefacts: Sequence[ShownArtefact],
-    results: Path,
-    scale: str,
-    captions: dict[str, Caption],
-    records: Records,
+    artefacts: Sequence[ArtefactContent],
 ) -> PaperContent:
-    own = [each for each in artefacts if each.name.startswith(f"{paper.paper}_")]
     return PaperContent(
         name=paper.paper,
         called=paper_name(paper.paper),
         title=paper.title,
         citation=paper.citation,
         claims=tuple(_claims(paper, claims, details, {each.name for each in artefacts})),
-        artefacts=tuple(_artefact(each, results, scale, captions, records) for each in own),
+        artefacts=tuple(each for each in artefacts if each.name.startswith(f"{paper.paper}_")),
     )
 
 
-def _yours(
-    config: Config,
-    artefacts: Sequence[ShownArtefact],
-    results: Path,
-    captions: dict[str, Caption],
-    records: Records,
-) -> Iterable[PaperContent]:
-    own = [each for each in artefacts if each.name in config.figures]
-    if own:
-        shown = (_artefact(each, results, config.scale, captions, records) for each in own)
-        yield PaperContent("yours", YOURS, YOURS, "", claims=(), artefacts=tuple(shown))
+def _yours(artefacts: Sequence[ArtefactContent]) -> Iterable[PaperContent]:
+    if artefacts:
+        yield PaperContent("yours", YOURS, YOURS, "", claims=(), artefacts=tuple(artefacts))
 
 
 def _claims(
@@ -185,11 +174,11 @@ def _claims(
 
 
 def _artefact(
-    shown: ShownArtefact,
     results: Path,
     scale: str,
-    captions: dict[str, Caption],
+    captions: Mapping[str, Caption],
     records: Records,
+    shown: ShownArtefact,
 ) -> ArtefactContent:
     caption = caption_of(shown.name, captions)
     missing, remarks = [], []

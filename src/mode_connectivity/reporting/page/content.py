@@ -17,6 +17,8 @@ from mode_connectivity.reporting.captions import Caption
 from mode_connectivity.reporting.claims import number_text
 from mode_connectivity.reporting.rendering import Layout, TableView, view_table
 
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
 LOSSLESS_EFFORT = 4
 """Of WebP, from 0 to 6: the next steps take twice as long for a percent of size."""
 
@@ -268,7 +270,9 @@ def read_table(stem: Path, layout: Layout) -> TableView:
 
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Return settings as YAML, in their own order and without what was left empty."""
-    return yaml.safe_dump(_without_empty(settings), sort_keys=False, allow_unicode=True, width=96)
+    return yaml.dump(
+        _without_empty(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=96
+    )
 
 
 def _without_empty(value: Any) -> Any:
