@@ -334,7 +334,7 @@ def to_markdown(
                 "Section": row["section"],
                 "Statement": row["statement"],
                 "Published": row["published"],
-                "Ours": "; ".join(filter(None, [value_text(row), _stand_in(row)])),
+                "Ours": ours_text(row),
                 "Holds if": holds_if(row),
                 "Verdict": ": ".join(filter(None, [f"**{row['verdict']}**", row["reason"]])),
             }
@@ -356,12 +356,6 @@ def to_markdown(
     return "\n".join(lines) + "\n"
 
 
-def _stand_in(row: pd.Series) -> str:
-    """Say which of ours stands in for the paper's, where there is one quantity."""
-    stands_in = row["stands_in"]
-    return stands_in if row["quantities"] == 1 and isinstance(stands_in, str) else ""
-
-
 def summary(claims: pd.DataFrame) -> str:
     """Return a sentence that counts the verdicts."""
     counts = claims["verdict"].value_counts()
@@ -370,6 +364,14 @@ def summary(claims: pd.DataFrame) -> str:
         f"Of {len(claims)} statements {holding} hold, {failing} do not hold, {undecided} are "
         f"undecided and {missing} were not run."
     )
+
+
+def ours_text(row: pd.Series) -> str:
+    """Return our value of a statement and, where it is one quantity, what it stands in for."""
+    texts = [value_text(row)]
+    if row["quantities"] == 1 and isinstance(row["stands_in"], str):
+        texts.append(row["stands_in"])
+    return "; ".join(filter(None, texts))
 
 
 def value_text(row: pd.Series) -> str:

@@ -85,6 +85,9 @@ def test_verdicts_are_those_of_the_claims(page, results):
     }
     assert dict(verdicts)["segment_vgg16_cifar10"] == "does-not-hold"
     assert dict(verdicts)["curves_below_segment"] == "holds"
+    # What stands in for the network of a statement is said before anything is opened.
+    row = page[page.index('id="claim-segment_vgg16_cifar10"') :]
+    assert "Digits, VGG-16 for CIFAR-10, VGG-16" in row[: row.index("</summary>")]
     # A statement links to what it is judged from where that is on the page.
     assert '<a href="#garipov2018_table2">tables/garipov2018_table2</a>' in page
 

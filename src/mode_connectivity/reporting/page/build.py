@@ -29,8 +29,8 @@ from mode_connectivity.reporting.claims import (
     UNDECIDED,
     VERDICTS,
     holds_if,
+    ours_text,
     summary,
-    value_text,
 )
 from mode_connectivity.reporting.page.content import (
     ArtefactContent,
@@ -166,7 +166,7 @@ def _claims(
         yield claim_content(
             shown,
             details[details["claim"] == row["claim"]],
-            ours=value_text(row.where(row.notna() | row.index.isin(["low", "high"]), "")),
+            ours=ours_text(row.where(row.notna() | row.index.isin(["low", "high"]), "")),
             holds_if=holds_if(filled),
             bounds=(settings.low, settings.high),
             artefacts=artefacts,
