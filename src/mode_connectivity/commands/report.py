@@ -19,6 +19,13 @@ what is missing is said. Nothing is trained or measured."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument(
+        "artefacts",
+        nargs="*",
+        metavar="ARTEFACT",
+        help="artefacts, rows of them or papers, such as garipov2018_table2 (default: those that "
+        "config.yaml selects)",
+    )
+    parser.add_argument(
         "--workflow",
         action="store_true",
         help="let Snakemake write its own report besides, workflow.html, to which the page leads",
@@ -28,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and say where it is."""
+    if arguments.artefacts:
+        selected = f"select=[{', '.join(arguments.artefacts)}]"
+        arguments.config = [*(arguments.config or ()), selected]
     config = read_config(arguments)
     results = Path(config.results) / config.scale
     files = [results / path for path in plan.judged_files(config, {})]
@@ -35,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not there:
         raise UserError(
             f"{results}: none of its {len(files)} tables and figures has been made yet; "
-            "`snakemake --cores N` makes them, for another scale --config scale=paper"
+            "`snakemake --cores N` makes them, for another scale --config scale=paper; where only "
+            "some are wanted, name them here, too"
         )
     # Only here: the help needs none of it.
     from mode_connectivity.reporting.claim_settings import claim_files, load_claims

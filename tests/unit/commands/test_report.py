@@ -36,6 +36,25 @@ def test_what_there_is_is_judged_and_shown(results, capsys) -> None:
     assert "snakemake --cores all garipov2018_figure3" in page
 
 
+def test_only_what_is_named_is_judged_and_shown(results, capsys) -> None:
+    assert report(results, "garipov2018_table2") == 0
+    assert capsys.readouterr().out == f"{results}/report.html: 1 of 1 tables and figures\n"
+    assert "garipov2018_figure1" not in (results / "report.html").read_text()
+    assert report(results, "garipov2018_tabel2") == 1
+    assert "'garipov2018_tabel2'" in (message := capsys.readouterr().err)
+    assert "'garipov2018_table2'" in message
+
+
+def test_one_row_is_enough(results) -> None:
+    table, row = (
+        results / "tables" / f"garipov2018_table2{name}.csv" for name in ("", "_digits_vgg16")
+    )
+    table.rename(row)
+    assert report(results, "garipov2018_table2_digits_vgg16") == 0
+    claims = pd.read_csv(results / "claims.csv").set_index("claim")
+    assert claims.loc["segments_rise", "verdict"] == "holds"
+
+
 def test_a_damaged_table_is_told_and_stops_nothing(results, capsys) -> None:
     (results / "tables" / "garipov2018_table2.csv").write_bytes(b"\xff\x00 no table")
     assert report(results) == 0
