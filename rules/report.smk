@@ -43,10 +43,10 @@ rule make_report:
         "<results>/report.html",
     log:
         "<logs>/report.log",
-    threads: 4
     localrule: True
     conda:
         "../envs/mode_connectivity.yaml"
+    threads: 4
     params:
         settings=lambda wildcards: digest_of_shown_settings(),
         page=contents(page_sources()),

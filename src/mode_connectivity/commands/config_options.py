@@ -18,6 +18,17 @@ CHECKOUT = Path(__file__).parents[3]
 """That of this library, unless it was installed without one."""
 
 
+def add_artefacts_argument(parser: argparse.ArgumentParser) -> None:
+    """Let a command be given the artefacts that it is about."""
+    parser.add_argument(
+        "artefacts",
+        nargs="*",
+        metavar="ARTEFACT",
+        help="artefacts, rows of them or papers, such as garipov2018_table2 (default: those that "
+        "config.yaml selects)",
+    )
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of Snakemake that say which config is meant."""
     options = parser.add_argument_group("config, as for snakemake")

@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 from mode_connectivity import plan
-from mode_connectivity.commands.config_options import add_config_arguments, read_config
+from mode_connectivity.commands.config_options import (
+    add_artefacts_argument,
+    add_config_arguments,
+    read_config,
+)
 from mode_connectivity.settings import UserError
 
 DESCRIPTION = """\
@@ -18,13 +22,7 @@ what is missing is said. Nothing is trained or measured."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        "artefacts",
-        nargs="*",
-        metavar="ARTEFACT",
-        help="artefacts, rows of them or papers, such as garipov2018_table2 (default: those that "
-        "config.yaml selects)",
-    )
+    add_artefacts_argument(parser)
     parser.add_argument(
         "--workflow",
         action="store_true",

@@ -7,7 +7,11 @@ import signal
 import sys
 import time
 
-from mode_connectivity.commands.config_options import add_config_arguments, read_config
+from mode_connectivity.commands.config_options import (
+    add_artefacts_argument,
+    add_config_arguments,
+    read_config,
+)
 from mode_connectivity.status import as_data, survey
 
 DESCRIPTION = """\
@@ -24,13 +28,7 @@ SECONDS = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        "artefacts",
-        nargs="*",
-        metavar="ARTEFACT",
-        help="artefacts, rows of them or papers, such as garipov2018_table2 (default: those that "
-        "config.yaml selects)",
-    )
+    add_artefacts_argument(parser)
     parser.add_argument("--once", action="store_true", help="print once and end")
     parser.add_argument(
         "--watch",
