@@ -296,7 +296,7 @@ def spline_coefficients(t: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 def test_a_method_in_python(method: str, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     (family,) = _fenced(method, "python")
-    example, _ = _blocks("library.md", "python")
+    example, *_ = _blocks("library.md", "python")
     (line,) = re.findall(r"^curve = Bezier\(.*\)\n", example, flags=re.MULTILINE)
     scope = {"project": CHECKOUT, "folder": tmp_path}
     exec(compile(example.replace(line, family), "adding.md", "exec"), scope)

@@ -157,6 +157,8 @@ def build(
         raise UserError("\n".join(mistakes))
     from torch.nn import Module
 
+    from mode_connectivity.networks.pointwise import subsample_before_pointwise
+
     found = specification(name)
     if ":" in name:
         function = load_function(name, "network")
@@ -169,6 +171,7 @@ def build(
             f"network {name!r}: the function returned {type(built).__name__}; "
             "it must return a torch.nn.Module"
         )
+    subsample_before_pointwise(built)
     return built
 
 
