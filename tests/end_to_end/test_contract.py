@@ -909,8 +909,10 @@ def test_every_job_has_a_log(finished) -> None:
         *(f"figures/{name}.log" for name in FIGURES),
     }
     assert expected <= logs
-    lines = finished.log("networks/perceptron/seed1/train.log").splitlines()
-    assert len(lines) == 150 and "epoch 150/150" in lines[-1]
+    begin, device, *epochs, end = finished.log("networks/perceptron/seed1/train.log").splitlines()
+    assert "train_network perceptron/1" in begin and "device" in device and "done after" in end
+    assert len(epochs) == 150
+    assert all(f"epoch {number}/150" in line for number, line in enumerate(epochs, start=1))
 
 
 def test_the_demos_own_experiments_are_not_run_for_a_selection(finished) -> None:

@@ -196,7 +196,8 @@ def test_the_report_of_what_there_is(
     project = finished.copy(tmp_path / "project")
     (project.results / "report.html").unlink()
     monkeypatch.chdir(project.folder)
-    (command,) = _commands("python -m mode_connectivity report")
+    command, _ = _commands("python -m mode_connectivity report")
+    assert command == "python -m mode_connectivity report"
     assert main(shlex.split(command)[3:]) == 0
     assert (project.results / "report.html").exists()
 

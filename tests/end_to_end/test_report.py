@@ -16,7 +16,7 @@ def test_a_run_ends_with_a_page_of_all_results(finished: Project) -> None:
     page = (finished.results / "report.html").read_text()
     for name in ("garipov2018_table2_shapes", "garipov2018_figure1", "benton2021_figure11"):
         assert f'<article id="{name}"' in page
-    assert "data:image/png;base64," in page
+    assert "data:image/webp;base64," in page
 
 
 def test_both_reports_of_a_half_finished_run(

@@ -10,8 +10,10 @@ from mode_connectivity import plan
 from mode_connectivity.commands.config_options import (
     add_artefacts_argument,
     add_config_arguments,
+    find_project,
     read_config,
 )
+from mode_connectivity.config import USER_FILE, Config
 from mode_connectivity.settings import UserError
 
 DESCRIPTION = """\
@@ -36,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.artefacts:
         selected = f"select=[{', '.join(arguments.artefacts)}]"
         arguments.config = [*(arguments.config or ()), selected]
+    arguments.configfile = [path.absolute() for path in arguments.configfile or ()]
     config = read_config(arguments)
     results = Path(config.results) / config.scale
     files = [results / path for path in plan.judged_files(config, {})]
@@ -53,20 +56,32 @@ def run(arguments: argparse.Namespace) -> int:
 
     artefacts = Artefacts({f"{path.parent.name}/{path.stem}": path for path in there})
     write_claims(load_claims(claim_files(config.claims)), artefacts, config.scale, results)
-    if arguments.workflow:
-        _write_workflow(arguments, results / "workflow.html")
+    mistake = _write_workflow(arguments, config, results) if arguments.workflow else ""
     make_report(config, results, threads=os.cpu_count() or 1)
     print(f"{results / 'report.html'}: {len(there)} of {len(files)} tables and figures")
+    if mistake:
+        raise UserError(f"Snakemake has written no report: {mistake}")
     return 0
 
 
-def _write_workflow(arguments: argparse.Namespace, path: Path) -> None:
-    """Let Snakemake write its report, of the same config."""
-    command = [sys.executable, "-m", "snakemake", "--report", str(path), "--quiet", "all"]
-    if arguments.configfile:
-        command += ["--configfile", *map(str, arguments.configfile)]
+def _write_workflow(arguments: argparse.Namespace, config: Config, results: Path) -> str:
+    """Let Snakemake write its report of what is complete; return why it has not."""
+    artefacts = plan.selected_artefacts(config)
+    complete = [
+        name
+        for name in artefacts
+        if all((results / path).is_file() for path in plan.artefact_files(name))
+    ]
+    if not complete:
+        return "no table or figure is complete"
+    project, own = find_project(), Path(USER_FILE)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")]
+    # What is missing would end it, so that it is not asked for.
+    command += [] if complete == artefacts else complete
+    command += ["--report", str(results / "workflow.html")]
+    if files := arguments.configfile or ([own] if own.is_file() else []):
+        command += ["--configfile", *map(str, files)]
     if arguments.config:
         command += ["--config", *arguments.config]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"Snakemake has written no report: {done.stderr.strip()}")
+    return " ".join(done.stderr.splitlines()[-2:]) if done.returncode else ""
