@@ -62,24 +62,35 @@ def read_config(arguments: argparse.Namespace) -> Config:
     Raises:
         UserError: a file or the folder is missing, or the config has mistakes.
     """
-    project = find_project()
-    given = [path.absolute() for path in arguments.configfile or ()]
+    files = config_files(arguments)
     if arguments.directory is not None:
         try:
             os.chdir(arguments.directory)
         except OSError as error:
             raise UserError(f"--directory {arguments.directory}: {error.strerror}") from error
-    files = [project / USER_FILE]
-    own = Path.cwd() / USER_FILE
-    if given:
-        files += given
-    elif own.is_file() and not own.samefile(files[0]):
-        files.append(own)
     user: dict[str, Any] = {}
     for path in files:
         update(user, _read(path))
     update(user, parse_config(arguments.config or ()))
-    return load_config(user, project)
+    return load_config(user, files[0].parent)
+
+
+def config_files(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files that a command line merges, that of the project first; none is opened.
+
+    Paths are absolute, and found from the folder in which the command was given: to be called
+    before `read_config` changes it.
+
+    Raises:
+        UserError: there is no project.
+    """
+    files = [find_project() / USER_FILE]
+    own = Path.cwd() / (arguments.directory or "") / USER_FILE
+    if arguments.configfile:
+        files += [path.absolute() for path in arguments.configfile]
+    elif own.is_file() and not own.samefile(files[0]):
+        files.append(own)
+    return files
 
 
 def find_project() -> Path:

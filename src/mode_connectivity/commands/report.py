@@ -4,16 +4,17 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mode_connectivity import plan
 from mode_connectivity.commands.config_options import (
     add_artefacts_argument,
     add_config_arguments,
-    find_project,
+    config_files,
     read_config,
 )
-from mode_connectivity.config import USER_FILE, Config
+from mode_connectivity.config import Config
 from mode_connectivity.settings import UserError
 
 DESCRIPTION = """\
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.artefacts:
         selected = f"select=[{', '.join(arguments.artefacts)}]"
         arguments.config = [*(arguments.config or ()), selected]
-    arguments.configfile = [path.absolute() for path in arguments.configfile or ()]
+    sources = config_files(arguments)
     config = read_config(arguments)
     results = Path(config.results) / config.scale
     files = [results / path for path in plan.judged_files(config, {})]
@@ -56,7 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     artefacts = Artefacts({f"{path.parent.name}/{path.stem}": path for path in there})
     write_claims(load_claims(claim_files(config.claims)), artefacts, config.scale, results)
-    mistake = _write_workflow(arguments, config, results) if arguments.workflow else ""
+    mistake = ""
+    if arguments.workflow:
+        mistake = _write_workflow(config, results, sources, arguments.config or ())
     make_report(config, results, threads=os.cpu_count() or 1)
     print(f"{results / 'report.html'}: {len(there)} of {len(files)} tables and figures")
     if mistake:
@@ -64,8 +67,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write_workflow(arguments: argparse.Namespace, config: Config, results: Path) -> str:
-    """Let Snakemake write its report of what is complete; return why it has not."""
+def _write_workflow(
+    config: Config, results: Path, sources: Sequence[Path], values: Sequence[str]
+) -> str:
+    """Let Snakemake write its report of what is complete; return why it has not.
+
+    Args:
+        config: the config, as it was read from ``sources`` and ``values``.
+        results: takes ``workflow.html``.
+        sources: the files of the config, that beside the Snakefile first.
+        values: those of the command line.
+    """
     artefacts = plan.selected_artefacts(config)
     complete = [
         name
@@ -74,14 +86,14 @@ def _write_workflow(arguments: argparse.Namespace, config: Config, results: Path
     ]
     if not complete:
         return "no table or figure is complete"
-    project, own = find_project(), Path(USER_FILE)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")]
+    project, *others = sources
+    command = [sys.executable, "-m", "snakemake"]
+    command += ["--snakefile", str(project.with_name("Snakefile"))]
     # What is missing would end it, so that it is not asked for.
     command += [] if complete == artefacts else complete
     command += ["--report", str(results / "workflow.html")]
-    if files := arguments.configfile or ([own] if own.is_file() else []):
-        command += ["--configfile", *map(str, files)]
-    if arguments.config:
-        command += ["--config", *arguments.config]
+    for option, given in (("--configfile", others), ("--config", values)):
+        if given:
+            command += [option, *map(str, given)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return " ".join(done.stderr.splitlines()[-2:]) if done.returncode else ""

@@ -10,6 +10,7 @@ from small_configs import write_scale
 from mode_connectivity.commands import config_options
 from mode_connectivity.commands.config_options import (
     add_config_arguments,
+    config_files,
     find_project,
     parse_config,
     read_config,
@@ -39,11 +40,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def read(*arguments: str) -> Config:
+def parsed(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("artefacts", nargs="*")
     add_config_arguments(parser)
-    return read_config(parser.parse_args(arguments))
+    return parser.parse_args(arguments)
+
+
+def read(*arguments: str) -> Config:
+    return read_config(parsed(*arguments))
+
+
+def test_files_are_found_from_where_the_command_is_given(project) -> None:
+    own = project / "elsewhere" / "config.yaml"
+    own.parent.mkdir()
+    own.touch()
+    first = project / "config.yaml"
+    assert config_files(parsed()) == [first]
+    assert config_files(parsed("--directory", "elsewhere")) == [first, own]
+    given = parsed("--directory", "elsewhere", "--configfile", "mine.yaml")
+    assert config_files(given) == [first, project / "mine.yaml"]
 
 
 def test_config_yaml_of_the_checkout(project) -> None:

@@ -10,8 +10,6 @@ from torch import nn
 from mode_connectivity.networks.pointwise import SAFE_CHANNELS, subsample_before_pointwise
 from mode_connectivity.networks.registry import build
 
-CHANNELS_LAST = torch.channels_last
-
 
 def strided(channels: int, *, stride: tuple[int, int] = (2, 2), groups: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, 8, 1, stride=stride, groups=groups)
@@ -27,7 +25,7 @@ def test_outputs_and_gradients_are_those_of_the_convolution(channels, groups, si
     reference.load_state_dict(layer.state_dict())
     subsample_before_pointwise(layer)
     images = torch.randn(10, channels, side, side)
-    given = images.to(memory_format=CHANNELS_LAST).requires_grad_()
+    given = images.to(memory_format=torch.channels_last).requires_grad_()
     expected = images.double().requires_grad_()
     outputs, wanted = layer(given), reference(expected)
     torch.testing.assert_close(outputs.double(), wanted, atol=1e-5, rtol=1e-5)

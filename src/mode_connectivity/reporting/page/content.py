@@ -17,6 +17,7 @@ from mode_connectivity.reporting.captions import Caption
 from mode_connectivity.reporting.claims import number_text
 from mode_connectivity.reporting.rendering import Layout, TableView, view_table
 
+# The same text, several times as fast where PyYAML has libyaml.
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 LOSSLESS_EFFORT = 4
